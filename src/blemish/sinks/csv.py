@@ -1,0 +1,20 @@
+"""results.csv: one row a photo, most anomalous first, unreadable ones last."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict
+from pathlib import Path
+
+from blemish.result import Result
+
+__all__ = ["write"]
+
+COLUMNS = ("path", "score", "rank", "percentile", "width", "height", "status", "reason", "duplicate_of")
+
+
+def write(result: Result, file: Path) -> None:
+    with file.open("w", newline="", encoding="utf-8") as handle:
+        table = csv.DictWriter(handle, COLUMNS)
+        table.writeheader()
+        table.writerows(asdict(photo) for photo in result.photos)  # None becomes an empty cell

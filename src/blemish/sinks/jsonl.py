@@ -1,0 +1,19 @@
+"""results.jsonl: the rows of results.csv as JSON, one photo a line; what a photo lacks is null."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from blemish.result import Result
+from blemish.sinks.csv import COLUMNS
+
+__all__ = ["write"]
+
+
+def write(result: Result, file: Path) -> None:
+    with file.open("w", encoding="utf-8") as handle:
+        for photo in result.photos:
+            row = asdict(photo)
+            handle.write(json.dumps({column: row[column] for column in COLUMNS}, ensure_ascii=False) + "\n")
