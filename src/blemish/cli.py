@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from blemish.errors import BlemishError, ConfigError
+from blemish.errors import BlemishError, ConfigError, RunError
 
 if TYPE_CHECKING:
     from blemish.config import ScanConfig
@@ -42,9 +42,6 @@ def main() -> None:
     except BlemishError as error:
         print(f"blemish: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("\nblemish: stopped; nothing was written.", file=sys.stderr)
-        sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away (`| head`); Python would complain while closing
         sys.exit(1)
@@ -118,9 +115,12 @@ def _scan(folder: Path, out: Path | None, settings: ScanConfig, *, overwrite: bo
 
     progress = _progress(quiet)
     target = check_out(out or default_out(folder), folder, overwrite)
-    with staging(target) as staged:
-        result = scan(folder, settings, progress=progress, scratch=staged)
-        write_sinks(result, staged, settings.maps, progress)
+    try:
+        with staging(target) as staged:
+            result = scan(folder, settings, progress=progress, scratch=staged)
+            write_sinks(result, staged, settings.maps, progress)
+    except KeyboardInterrupt:
+        raise RunError(f"Stopped; {str(target)!r} was not written.") from None
     if as_json:
         keys = ("counts", "resolved", "timings_s", "warnings")
         top = [{"path": photo.path, "score": photo.score} for photo in result.scored[:10]]

@@ -20,7 +20,7 @@ import torch
 
 from blemish.errors import UnreadablePhoto
 from blemish.features.cache import FeatureCache, half
-from blemish.features.neighbourhood import token_grids
+from blemish.features.neighbourhood import token_grids, unit_norm
 from blemish.features.registry import Backbone, Features
 from blemish.inputs.images import PhotoFile, read_photo, resize
 from blemish.matching.store import ArrayStore, Budget
@@ -79,8 +79,7 @@ class Branch:
                 self.token_sets.append(TokenSet(store, (h, w)))
         for tokens, grid in zip(self.token_sets, grids, strict=True):
             tokens.store.write(row, grid.reshape(1, -1, grid.shape[-1]))
-        embedding = features.embedding.float()
-        self.embeddings.append((embedding / embedding.norm().clamp(min=1e-12)).numpy())
+        self.embeddings.append(unit_norm(features.embedding.float()).numpy())
 
 
 @dataclass

@@ -64,10 +64,10 @@ class Header:
     deep: bool
 
 
-def natural_key(path: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts 2.jpg before 10.jpg, the same on every system."""
-    parts = re.split(r"(\d+)", path.replace("/", "\0").casefold())
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part] + [(0, -1, path)]
+def natural_key(path: str) -> tuple[list[list[tuple[int, int, str]]], str]:
+    """Sort key that puts 2.jpg before 10.jpg and a folder before its longer-named neighbours, on every system."""
+    folded = [re.split(r"(\d+)", part) for part in path.casefold().split("/")]
+    return [[(0, int(s), "") if s.isdecimal() else (1, 0, s) for s in part if s] for part in folded], path
 
 
 def find_photos(folder: Path) -> list[PhotoFile]:
@@ -119,7 +119,8 @@ def probe(photo: PhotoFile) -> Header:
     """Read the header only. Raises ``UnreadablePhoto``."""
     with _open(photo.file) as image:
         width, height = image.size
-        if image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+        exif = Image.Image.getexif(image)  # PngImageFile's own version decodes the whole file
+        if exif.get(_EXIF_ORIENTATION) in _TURNED:
             width, height = height, width
         return Header(width, height, image.mode.startswith(("I", "F")))
 
@@ -140,7 +141,7 @@ def sixteen_bit_ceiling(photos: Sequence[PhotoFile]) -> int:
             with _open(photo.file) as image:
                 if image.mode.startswith("I"):
                     brightest = max(brightest, int(np.asarray(image).max(initial=0)))
-        except (UnreadablePhoto, OSError, ValueError):
+        except Exception:
             continue  # it is reported when its turn comes
     return next((2**bits - 1 for bits in (10, 12, 14) if brightest < 2**bits), 65535)
 
@@ -161,8 +162,8 @@ def read_photo(photo: PhotoFile, at_least: tuple[int, int] | None = None, deep_c
         raise
     except MemoryError as error:
         raise UnreadablePhoto("too large to decode in the memory that is free") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError) as error:
-        raise UnreadablePhoto(f"damaged: {_first_line(error)}") from error  # what Pillow's decoders raise
+    except Exception as error:  # decoders of damaged files raise anything, struct.error among it
+        raise UnreadablePhoto(f"damaged: {_first_line(error)}") from error
 
 
 def _to_rgb(image: Image.Image, deep_ceiling: int) -> RGB:
@@ -206,7 +207,7 @@ def _open(file: Path) -> Image.Image:
         if decoded is None:
             raise UnreadablePhoto("not an image, or its content does not match any known format") from error
         image = decoded
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, OverflowError) as error:
+    except Exception as error:
         raise UnreadablePhoto(f"damaged: {_first_line(error)}") from error
     width, height = image.size
     if width * height == 0:

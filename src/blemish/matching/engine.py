@@ -23,6 +23,8 @@ __all__ = ["NearestTable", "match", "pair_operations", "table_bytes"]
 
 Float32 = npt.NDArray[np.float32]
 
+BLOCK = 16  # images a block that must fit beside the table; with fewer, tokens on disk are read again and again
+
 
 @dataclass(frozen=True)
 class NearestTable:
@@ -46,8 +48,8 @@ def table_bytes(images: int, tokens: int) -> int:
 
 
 def pair_operations(images: int, tokens: int, channels: int) -> float:
-    """Floating-point operations of one pass: 2 N^2 (C + 2) for each of the B (B - 1) / 2 pairs."""
-    return images * (images - 1) * float(tokens) ** 2 * (channels + 2)
+    """Floating-point operations of one pass: 2 N^2 (C + 1) for each of the B (B - 1) / 2 pairs."""
+    return images * (images - 1) * float(tokens) ** 2 * (channels + 1)
 
 
 def match(
@@ -59,7 +61,7 @@ def match(
 ) -> NearestTable:
     """Nearest-token distances between all images.
 
-    ``tokens``: (B, N, C) float32. ``budget``: bounds the table and the working copies; a table that does not fit goes
+    ``tokens``: (B, N, C) float32 of unit length. ``budget``: bounds the table and the working copies; a table that does not fit goes
     to a scratch file. ``progress(n)`` is told of every n finished pairs, from several threads. The distance is
     Euclidean, d^2 = |a|^2 + |b|^2 - 2ab with the norms of the very numbers that are multiplied, so that rounding of
     the norms cannot enter (the norm-corrected form). Every pair is one product of the same shape whatever the block
@@ -68,9 +70,11 @@ def match(
     """
     images, count, channels = tokens.shape
     threads = threads or torch.get_num_threads()
-    table = budget.array((images, images, count), np.float32, share=0.5)
-    working = budget.left - threads * 4 * count * count  # a product a thread
-    block = min(images, working // (2 * 4 * count * (channels + 2)))
+    products = threads * 4 * count * count
+    operand = 4 * count * (-(-(channels + 1) // 16) * 16)  # see _aligned
+    wanted = products + 2 * min(images, BLOCK) * operand
+    table = budget.array((images, images, count), np.float32, share=max(0.0, 1 - wanted / max(budget.left, 1)))
+    block = min(images, (budget.left - products) // (2 * operand))
     if block < 1:
         budget.release(table)
         raise ConfigError(
@@ -89,15 +93,22 @@ def match(
 
 
 def _operands(tokens: Float32) -> Tensor:
-    """(n, N, C) -> (n, N, C + 2): every token z as [z, 1, -|z|^2 / 2].
+    """(n, N, C) -> (n, N, C + 1): every token z as [z, (1 + |z|^2) / 2].
 
-    With the last two columns swapped on one side, a product is z_a z_b - (|z_a|^2 + |z_b|^2) / 2 = -d^2 / 2."""
+    With the last column negated on one side, a product is z_a z_b - (1 + |z_a|^2)(1 + |z_b|^2) / 4, which for lengths
+    of 1 + e is -d^2 / 2 up to e^2: the norm correction costs one column, and swapping a and b changes no bit."""
     z = torch.from_numpy(tokens)
-    operands = z.new_empty(*z.shape[:2], z.shape[2] + 2)
-    operands[..., :-2] = z
-    operands[..., -2] = 1
-    operands[..., -1] = z.square().sum(-1) / -2
+    operands = _aligned(*z.shape[:2], z.shape[2] + 1)
+    operands[..., :-1] = z
+    operands[..., -1] = (z.square().sum(-1) + 1) / 2
     return operands
+
+
+def _aligned(*shape: int) -> Tensor:
+    """An uninitialised tensor whose rows start at multiples of 64 bytes: a matrix library may round differently for
+    rows that do not, and then the block an image stands in would show in the last bit."""
+    padded = -(-shape[-1] // 16) * 16
+    return torch.empty(*shape[:-1], padded)[..., : shape[-1]]
 
 
 def _match_blocks(
@@ -145,10 +156,12 @@ def _match_blocks(
 
 def _match_one(image: Tensor, i: int, others: Tensor, start: int, table: ArrayStore, product: Tensor) -> Float32:
     """Image i against images ``start``, ``start + 1``, ...: writes their direction, returns its own (n, N)."""
-    swapped = torch.cat([image[:, :-2], image[:, -1:], image[:, -2:-1]], dim=1).T
+    negated = _aligned(*image.shape)
+    negated.copy_(image)
+    negated[:, -1].neg_()
     nearest = image.new_empty(len(others), image.shape[0])
     for at, other in enumerate(others):
-        torch.mm(other, swapped, out=product)
+        torch.mm(other, negated.T, out=product)
         table.write_part(start + at, i, _distance(product.amax(1))[None].numpy())
         torch.amax(product, 0, out=nearest[at])
     return _distance(nearest).numpy()

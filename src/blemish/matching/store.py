@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,6 +40,7 @@ class ArrayStore:
             self._array = np.empty(shape, self.dtype)
         else:
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives as long as self
+            weakref.finalize(self, self._file.close)
 
     @property
     def in_memory(self) -> bool:

@@ -1,0 +1,259 @@
+"""report.html: the whole result as one page that opens from disk, with nothing to install and nothing fetched.
+
+It turns a result into the plain values that ``report_template.html`` shows; the look is in ``report.css``, the
+behaviour in ``report.js``, and both are written into the page. File names are hostile input: the template escapes
+everything, and the page's content policy lets no script run but ours and no address be opened.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+from PIL import Image
+
+from blemish.result import Photo, Result
+from blemish.sinks.colours import heat
+
+__all__ = ["write"]
+
+PICTURES = 400  # photos shown as pictures; the rest are rows of a table, or the page would not open everywhere
+SHARP = 48  # of those, the first that are embedded as large as they were scored: they are the ones looked at
+LONGEST_SHARP, LONGEST = 1024, 384  # pixels
+QUALITY = 80
+LEVELS = 64  # colours of an embedded map; as a palette they make it five times smaller than full colour
+BARS = 28  # aimed at in the histogram
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the histogram; positions and sizes in percent of the axes."""
+
+    low: str
+    high: str
+    count: int
+    left: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    edges: npt.NDArray[np.float64]  # round numbers, so that the axis can be read
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[str, float], ...]  # label, position in percent
+    counts: tuple[tuple[int, float], ...]  # grid lines: photos, height in percent
+
+    def position(self, score: float) -> float:
+        """Where a score lies on the axis, in percent."""
+        return float(100 * (score - self.edges[0]) / (self.edges[-1] - self.edges[0]))
+
+    def bar_of(self, score: float) -> int:
+        return int(np.clip(np.searchsorted(self.edges, score, side="right") - 1, 0, len(self.bars) - 1))
+
+
+@dataclass(frozen=True)
+class Card:
+    """One photo as the page shows it. ``width`` and ``height``: its share of the frame, in percent."""
+
+    photo: Photo
+    score: str
+    bar: int
+    position: float
+    picture: str
+    heat: str
+    width: float
+    height: float
+
+
+def write(result: Result, file: Path) -> None:
+    """One self-contained HTML file. The pictures are written as they are made, so memory stays small."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["setting"] = _setting
+    page = environment.get_template("report_template.html").stream(_page(result))
+    page.enable_buffering(64)
+    with file.open("w", encoding="utf-8", errors="replace", newline="\n") as handle:
+        handle.writelines(page)
+
+
+def _source(name: str) -> str:
+    return files("blemish.sinks").joinpath(name).read_text(encoding="utf-8")
+
+
+def _page(result: Result) -> dict[str, Any]:
+    """Everything the template names. ``cards`` makes the pictures and can be gone through once."""
+    manifest, scored = result.manifest, result.scored
+    scores = [_score(photo) for photo in scored]
+    histogram = _histogram(scores)
+    digits = _digits(max(scores) - min(scores), max(scores))
+    grid_height, grid_width = result.grids.shape[1:]
+    script = _source("report.js")
+    return {
+        "result": result,
+        "manifest": manifest,
+        "name": _last_part(manifest["source"]),
+        "created": datetime.fromisoformat(manifest["created"]),
+        "warnings": [warning[0].upper() + warning[1:].rstrip(".") + "." for warning in result.warnings if warning],
+        "duplicates": [photo for photo in scored if photo.duplicate_of],
+        "histogram": histogram,
+        "cards": _cards(result, histogram, digits),
+        "rows": [
+            (photo, f"{_score(photo):.{digits}f}", histogram.bar_of(_score(photo))) for photo in scored[PICTURES:]
+        ],
+        "pictures": PICTURES,
+        "frame": _frame_aspect(result.shape),
+        "heat_box": {"x": _margin(grid_width), "y": _margin(grid_height)},
+        "ramp": _css_ramp(),
+        "scale": {
+            end: f"{value:.{_digits(result.scale.high - result.scale.low, result.scale.high)}f}"
+            for end, value in (("low", result.scale.low), ("high", result.scale.high))
+        },
+        "larger_size": _larger_size(result.shape),
+        "style": Markup(_source("report.css")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+
+
+def _score(photo: Photo) -> float:
+    assert photo.score is not None
+    return photo.score
+
+
+def _last_part(source: str) -> str:
+    """The scanned folder's own name, whichever system the run was made on."""
+    path = PureWindowsPath(source) if "\\" in source else PurePosixPath(source)
+    return path.name or source
+
+
+def _setting(value: Any) -> str:
+    """A value of the configuration in words."""
+    if value is None:
+        return "automatic"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "off"
+    return str(value)
+
+
+def _larger_size(shape: tuple[int, int]) -> int:
+    """``--size`` twice as large as this run's: the side of a square with four times the working area."""
+    return 32 * round(2 * math.sqrt(shape[0] * shape[1]) / 32)
+
+
+def _digits(spread: float, largest: float) -> int:
+    """Decimals that tell two thousandths of the spread apart, or of the value itself where nothing spreads."""
+    reach = spread or abs(largest) or 1.0
+    return min(max(math.ceil(-math.log10(reach)) + 2, 1), 8)
+
+
+def _round_step(rough: float) -> float:
+    """The next number of the kind 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
+
+
+def _histogram(scores: list[float]) -> Histogram:
+    low, high = min(scores), max(scores)
+    step = _round_step((high - low) / BARS if high > low else (abs(high) or 1.0) / 10)
+    first, last = math.floor(low / step), math.floor(high / step) + 1
+    edges = step * np.arange(first, last + 1, dtype=np.float64)
+    at = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, len(edges) - 2)
+    counts = np.bincount(at, minlength=len(edges) - 1)
+    digits = max(0, -math.floor(math.log10(step)))
+    lines = _round_step(max(int(counts.max()) / 3, 1))
+    top = lines * math.ceil(int(counts.max()) / lines)
+    width = 100 / len(counts)
+    return Histogram(
+        edges=edges,
+        bars=tuple(
+            Bar(f"{a:.{digits}f}", f"{b:.{digits}f}", int(count), i * width, width, 100 * int(count) / top)
+            for i, (a, b, count) in enumerate(zip(edges, edges[1:], counts, strict=False))
+        ),
+        ticks=_ticks(float(edges[0]), float(edges[-1])),
+        counts=tuple((round(n * lines), 100 * n * lines / top) for n in range(1, round(top / lines) + 1)),
+    )
+
+
+def _ticks(low: float, high: float) -> tuple[tuple[str, float], ...]:
+    """Labels at five to ten round numbers between both ends of an axis, with their positions in percent."""
+    step = _round_step((high - low) / 9)
+    digits = max(0, -math.floor(math.log10(step)))
+    numbers = range(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1)
+    return tuple((f"{n * step:.{digits}f}", 100 * (n * step - low) / (high - low)) for n in numbers)
+
+
+def _cards(result: Result, histogram: Histogram, digits: int) -> Iterator[Card]:
+    frame = _frame_aspect(result.shape)
+    for row, photo in enumerate(result.scored[:PICTURES]):
+        width, height = photo.width or result.shape[1], photo.height or result.shape[0]
+        aspect = width / height
+        yield Card(
+            photo=photo,
+            score=f"{_score(photo):.{digits}f}",
+            bar=histogram.bar_of(_score(photo)),
+            position=histogram.position(_score(photo)),
+            picture=_picture(result.pixels(row), LONGEST_SHARP if row < SHARP else LONGEST),
+            heat=_heat(result, photo.path),
+            width=100 * min(1, aspect / frame),
+            height=100 * min(1, frame / aspect),
+        )
+
+
+def _frame_aspect(shape: tuple[int, int]) -> float:
+    """Width over height of the cards' frames: the working size's, within what makes an even page."""
+    return min(max(shape[1] / shape[0], 0.75), 1.8)
+
+
+def _picture(pixels: npt.NDArray[np.uint8], longest: int) -> str:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2)
+    return _data_uri(picture, "jpeg", quality=QUALITY)
+
+
+def _heat(result: Result, path: str) -> str:
+    """The map in the run's colours, one value added between every two tokens: the browser enlarges it smoothly,
+    and what it mixes is then close to what mixing values before colouring gives."""
+    height, width = result.maps.grid(path).shape
+    values = result.scale.apply(result.maps.at(path, (2 * height - 1, 2 * width - 1)))
+    levels = Image.fromarray(np.rint(values * (LEVELS - 1)).astype(np.uint8)).convert("P")
+    palette = heat(np.linspace(0, 1, LEVELS, dtype=np.float32))
+    levels.putpalette(palette[:, :3].tobytes())
+    return _data_uri(levels, "png", transparency=palette[:, 3].tobytes(), optimize=True)
+
+
+def _margin(tokens: int) -> float:
+    """How far, in percent of the photo, the embedded map reaches over each edge. Maps are enlarged with aligned
+    corners (the outermost values lie on the photo's edges), browsers put them half a pixel further in."""
+    return 100 * 0.5 / max(2 * tokens - 2, 1)
+
+
+def _data_uri(picture: Image.Image, kind: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _css_ramp() -> str:
+    """The colour ramp as the stops of a CSS gradient."""
+    colours = heat(np.linspace(0, 1, 13, dtype=np.float32)).tolist()
+    return ", ".join(f"rgb({r} {g} {b} / {a / 255:.2f})" for r, g, b, a in colours)
