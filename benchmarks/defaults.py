@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from batches import LabelledBatch, data_folder, real, synthetic
 from torch import Tensor
 
+from batches import LabelledBatch, data_folder, real, synthetic
 from blemish.features import neighbourhood
 from blemish.features.cache import half
 from blemish.features.registry import load_backbone
@@ -87,7 +87,8 @@ IMAGE_SCORES: dict[str, Callable[[Float32], float]] = {
 
 def main() -> None:
     chosen_on, reported_on = batches()
-    print(f"# Defaults of effnet-lite2: quality against seconds\n\nMeasured {date.today()}, {torch.get_num_threads()} cores.")
+    print("# Defaults of effnet-lite2: quality against seconds\n")
+    print(f"Measured {date.today()}, {torch.get_num_threads()} cores.")
     print("Command: `BLEMISH_DATA=../shared/data python benchmarks/defaults.py > benchmarks/defaults.md`\n")
     for title, group in (("Chosen on", chosen_on), ("Reported on", reported_on)):
         print(f"## {title}: {', '.join(batch.name for batch in group)}\n")

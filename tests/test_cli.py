@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from photos import write_parts
 
 import blemish
 from blemish import cli
+from photos import write_parts
 
 FAST = ["--backbone", "mock", "--no-cache"]
 
@@ -106,9 +106,7 @@ def test_wrong_usage(
     code: int,
     words: str,
 ) -> None:
-    filled = [
-        text.replace("FOLDER", str(parts)).replace("NEW", str(parts.with_name("new"))) for text in arguments
-    ]
+    filled = [text.replace("FOLDER", str(parts)).replace("NEW", str(parts.with_name("new"))) for text in arguments]
     assert call(monkeypatch, *filled) == code
     err = capsys.readouterr().err
     assert words in err
@@ -139,9 +137,7 @@ def test_bad_configuration_files(
     assert words in capsys.readouterr().err
 
 
-def test_synth_scan_eval(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_synth_scan_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "made"
     size = ["--photos", "8", "--size", "64", "--sporadic", "2", "--quiet"]
     assert call(monkeypatch, "synth", out, *size) == 0
@@ -181,7 +177,9 @@ def test_torch_is_not_imported_before_it_is_needed(code: str) -> None:
 
 
 def test_help_names_every_verb() -> None:
-    text = subprocess.run([sys.executable, "-m", "blemish", "--help"], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(
+        [sys.executable, "-m", "blemish", "--help"], check=True, capture_output=True, text=True
+    ).stdout
     for verb in ("scan", "eval", "demo", "synth", "backbones", "doctor", "fetch"):
         assert verb in text
 

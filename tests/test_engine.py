@@ -58,7 +58,7 @@ def test_block_size_threads_and_disk_change_no_bit(
     shape: tuple[int, int, int, int], block: int, threads: int, on_disk: bool
 ) -> None:
     z = unit_tokens(*shape)
-    images, tokens, channels = z.shape
+    _, tokens, channels = z.shape
     padded = -(-(channels + 1) // 16) * 16
     working = 2 * 4 * block * tokens * padded + threads * 4 * tokens * tokens
     tight = nearest(z, working, threads, on_disk)  # blocks of `block` images, the table in a file unless tiny

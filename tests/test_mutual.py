@@ -76,9 +76,7 @@ def test_mean_maps_on_the_finest_grid() -> None:
 
 def test_fused_backbones_weigh_alike_whatever_their_units() -> None:
     noise = np.random.default_rng(0).normal(size=(5, 8, 8)).astype(np.float32)
-    np.testing.assert_allclose(
-        fuse_backbones([noise, 1000 * noise + 7]), fuse_backbones([noise, noise]), atol=1e-3
-    )
+    np.testing.assert_allclose(fuse_backbones([noise, 1000 * noise + 7]), fuse_backbones([noise, noise]), atol=1e-3)
     assert fuse_backbones([noise]) is noise
     assert np.isfinite(fuse_backbones([noise, np.zeros_like(noise)])).all()
 

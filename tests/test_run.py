@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from photos import write_parts
 from PIL import Image
 
 from blemish import run as run_folder
@@ -19,6 +18,7 @@ from blemish.errors import OutputError, RunError
 from blemish.result import Result
 from blemish.run import check_out, default_out, read_manifest, staging
 from blemish.scanning import scan
+from photos import write_parts
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,17 @@ def test_tables_have_one_row_a_photo_most_anomalous_first(result: Result, tmp_pa
     out = result.save(tmp_path / "run")
     with (out / "results.csv").open(newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
-    assert list(rows[0]) == "path score rank percentile width height status reason duplicate_of".split()
+    assert list(rows[0]) == [
+        "path",
+        "score",
+        "rank",
+        "percentile",
+        "width",
+        "height",
+        "status",
+        "reason",
+        "duplicate_of",
+    ]
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5", "6", ""]
     assert (rows[0]["path"], rows[0]["status"], rows[0]["percentile"]) == ("3.png", "ok", "100.0")
     assert (rows[-1]["path"], rows[-1]["status"], rows[-1]["score"]) == ("broken.png", "unreadable", "")

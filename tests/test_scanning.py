@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from photos import part, write_parts
 from PIL import Image, ImageFile
 
 from blemish.config import ScanConfig
 from blemish.errors import ConfigError, InputError
 from blemish.scanning import scan
+from photos import part, write_parts
 
 MOCK = ScanConfig(backbone="mock", cache=False)
 
@@ -30,7 +30,7 @@ def parts(tmp_path: Path) -> Path:
 
 def test_the_flawed_photo_comes_first_and_its_map_shows_where(parts: Path) -> None:
     result = scan(parts, MOCK)
-    assert list(result.scores)[0] == "5.png"
+    assert next(iter(result.scores)) == "5.png"
     assert [photo.rank for photo in result.photos] == list(range(1, 9))
     assert result.photos[0].percentile == 100
     assert (result.photos[0].width, result.photos[0].height) == (64, 64)
@@ -95,7 +95,10 @@ def test_unreadable_photos_are_listed_and_the_scan_goes_on(parts: Path) -> None:
     (parts / "none.jpg").write_bytes(b"")
     result = scan(parts, MOCK)
     assert len(result.scored) == 8
-    assert {photo.path: photo.status for photo in result.unreadable} == {"cut.png": "unreadable", "none.jpg": "unreadable"}
+    assert {photo.path: photo.status for photo in result.unreadable} == {
+        "cut.png": "unreadable",
+        "none.jpg": "unreadable",
+    }
     assert all(photo.reason for photo in result.unreadable)
     assert result.unreadable == result.photos[-2:]
     assert result.manifest["counts"] == {"found": 10, "scored": 8, "unreadable": 2, "duplicates": 0, "from_cache": 0}
@@ -107,7 +110,7 @@ def test_a_photo_that_breaks_only_when_decoded_leaves_no_gap(parts: Path) -> Non
     (parts / "2.png").write_bytes(damaged)
     result = scan(parts, MOCK)
     assert [photo.path for photo in result.unreadable] == ["2.png"]
-    assert list(result.scores)[0] == "5.png"
+    assert next(iter(result.scores)) == "5.png"
     np.testing.assert_array_equal(result.pixels(0), part(5, flawed=True))
 
 
@@ -122,7 +125,7 @@ def test_exact_duplicates_are_scored_and_reported(parts: Path) -> None:
 @pytest.mark.parametrize("photos", [3, 4])
 def test_few_photos_give_numbers_and_a_warning(tmp_path: Path, photos: int) -> None:
     result = scan(write_parts(tmp_path / "few", photos, flawed=(1,)), MOCK, k=0.1)
-    assert list(result.scores)[0] == "1.png"
+    assert next(iter(result.scores)) == "1.png"
     assert np.isfinite(result.grids).all()
     assert any(f"only {photos} photos" in warning for warning in result.warnings)
 
@@ -148,7 +151,7 @@ def test_working_shape_keeps_the_median_aspect_ratio(tmp_path: Path) -> None:
 def test_two_backbones_are_fused(parts: Path) -> None:
     result = scan(parts, ScanConfig(backbone="mock+effnet-lite2", size=64, cache=False))
     assert [backbone["name"] for backbone in result.manifest["backbones"]] == ["mock", "effnet-lite2"]
-    assert list(result.scores)[0] == "5.png"
+    assert next(iter(result.scores)) == "5.png"
 
 
 def test_labels_and_masks_of_a_published_tree_are_not_scanned(tmp_path: Path) -> None:
@@ -158,7 +161,7 @@ def test_labels_and_masks_of_a_published_tree_are_not_scanned(tmp_path: Path) ->
     write_parts(tmp_path / "train" / "good", 3)
     result = scan(tmp_path, MOCK)
     assert len(result.photos) == 5
-    assert list(result.scores)[0] == "test/crack/0.png"
+    assert next(iter(result.scores)) == "test/crack/0.png"
     assert "only its test photos" in result.manifest["note"]
 
 
@@ -259,9 +262,9 @@ def test_the_manifest_says_what_was_run(parts: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
 def test_names_that_are_not_utf8(parts: Path, tmp_path: Path) -> None:
-    os.rename(parts / "5.png", os.fsencode(parts) + b"/\xff5.png")
+    (parts / "5.png").rename(os.fsdecode(os.fsencode(parts) + b"/\xff5.png"))
     result = scan(parts, MOCK)
-    assert list(result.scores)[0] == "�5.png"
+    assert next(iter(result.scores)) == "�5.png"
     result.save(tmp_path / "out")
 
 

@@ -33,6 +33,7 @@ from blemish.metrics.ranking import (
     rank_counts,
 )
 from blemish.progress import Advance, Progress, Silent
+from blemish.sinks.names import beside
 
 __all__ = ["Evaluation", "Row", "evaluate"]
 
@@ -278,7 +279,7 @@ def _pairs(
 
 
 def _map_file(run: Path, photo: _Photo) -> Path:
-    return run / "maps" / f"{photo.path}.tif"
+    return beside(run / "maps", photo.path, ".tif")
 
 
 def _read_map(file: Path) -> Float32:

@@ -44,13 +44,15 @@ class ColourScale:
 
     @classmethod
     def of(cls, grids: Float32) -> ColourScale:
-        """From the run's own maps ``grids: (B, h, w)``: the median is the coldest colour, since half of a batch
-        is background and sound surface; the 99.9th percentile is the hottest, but never closer than four times
-        the ordinary spread (median to 90th percentile), so that the noise of a clean batch does not glow."""
+        """From the run's own maps ``grids: (B, h, w)``. The ordinary spread of values is taken from the lower half of
+        the batch (median minus 10th percentile), where no flaw lies: the coldest colour is two spreads above the
+        median, so that sound surface stays clear; the hottest is the 99.9th percentile, but at least four spreads
+        above the coldest, so that the noise of a clean batch does not glow."""
         if grids.size == 0:
             return cls(0.0, 1.0)
-        low, p90, p999 = (float(v) for v in np.percentile(grids, [50, 90, 99.9]))
-        high = max(p999, low + 4 * (p90 - low))
+        p10, median, p999 = (float(v) for v in np.percentile(grids, [10, 50, 99.9]))
+        low = median + 2 * (median - p10)
+        high = max(p999, low + 4 * (median - p10))
         return cls(low, high if high > low else low + 1.0)
 
     def apply(self, anomaly_map: Float32) -> Float32:
@@ -61,21 +63,19 @@ class ColourScale:
 def upsample(grid: Float32, shape: tuple[int, int]) -> Float32:
     """Bilinear enlargement of ``grid: (h, w)`` to ``shape`` with aligned corners, as published for mutual scoring
     (MuSc: ``interpolate(mode="bilinear", align_corners=True)``). Also takes a stack ``(..., h, w)``."""
-    rows = _interpolation_weights(grid.shape[-2], shape[0])
-    columns = _interpolation_weights(grid.shape[-1], shape[1])
-    return np.asarray(rows @ grid.astype(np.float32) @ columns.T, dtype=np.float32)
+    left, right, weight = _neighbours(grid.shape[-1], shape[1])
+    columns = grid[..., left] + weight * (grid[..., right] - grid[..., left])
+    above, below, weight = _neighbours(grid.shape[-2], shape[0])  # rows last: they are copied whole, which is quick
+    rows = columns[..., above, :]
+    rows += weight[:, None] * (columns[..., below, :] - rows)
+    return np.asarray(rows, dtype=np.float32)
 
 
-def _interpolation_weights(n_in: int, n_out: int) -> Float32:
-    """The (n_out, n_in) matrix of linear interpolation with aligned corners; each row sums to 1."""
+def _neighbours(n_in: int, n_out: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32]:
+    """For each of ``n_out`` places: the two of ``n_in`` it lies between, and the weight of the second."""
     position = np.linspace(0, n_in - 1, n_out) if n_out > 1 else np.zeros(1)
-    lower = np.minimum(position.astype(np.int64), max(n_in - 2, 0))
-    fraction = position - lower
-    weights = np.zeros((n_out, n_in), dtype=np.float32)
-    weights[np.arange(n_out), lower] = 1 - fraction
-    if n_in > 1:
-        weights[np.arange(n_out), lower + 1] = fraction
-    return weights
+    first = np.minimum(position.astype(np.intp), max(n_in - 2, 0))
+    return first, np.minimum(first + 1, n_in - 1), (position - first).astype(np.float32)
 
 
 class AnomalyMaps(Mapping[str, Float32]):

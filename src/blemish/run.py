@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,8 +79,8 @@ def _replace(out: Path, partial: Path) -> None:
     old = out.with_name(out.name + ".old")
     if out.exists():
         shutil.rmtree(old, ignore_errors=True)
-        os.replace(out, old)
-    os.replace(partial, out)
+        out.replace(old)
+    partial.replace(out)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -248,8 +248,9 @@ def _opening(
 ) -> Iterator[str]:
     yield f"{len(headers)} photos in {listing.root}" + (f" ({listing.note})" if listing.note else "")
     for branch in branches:
-        facts, (height, width) = branch.backbone.facts, branch.shape
-        yield f"{facts.name} at {width} x {height} pixels, layers {', '.join(map(str, branch.backbone.layers))}; {device}: {reason}"
+        name, (height, width) = branch.backbone.facts.name, branch.shape
+        layers = ", ".join(map(str, branch.backbone.layers))
+        yield f"{name} at {width} x {height} pixels, layers {layers}; {device}: {reason}"
 
 
 def _score_branch(branch: Branch, k: int, budget: Budget, advance: Advance) -> tuple[Float32, Float32]:

@@ -48,7 +48,9 @@ def test_distances(msm_golden: dict[str, np.ndarray], tmp_path: Path) -> None:
 
 
 # share of the batch -> the published result with that interval; 0.46 of 11 others is K = 5
-@pytest.mark.parametrize(("share", "name"), [(0.3, "fast_p30"), (0.3, "slow_p30"), (0.1, "fast_p10"), (0.46, "fast_abs5")])
+@pytest.mark.parametrize(
+    ("share", "name"), [(0.3, "fast_p30"), (0.3, "slow_p30"), (0.1, "fast_p10"), (0.46, "fast_abs5")]
+)
 def test_msm(msm_golden: dict[str, np.ndarray], tmp_path: Path, share: float, name: str) -> None:
     nearest = _nearest(msm_golden["Z"], tmp_path)
     scores = np.stack([msm(row, neighbours(share, len(nearest))) for row in nearest])

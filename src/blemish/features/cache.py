@@ -57,7 +57,7 @@ class FeatureCache:
             handle, scratch = tempfile.mkstemp(dir=file.parent, suffix=".part")
             os.close(handle)
             save_file(tensors, scratch)
-            os.replace(scratch, file)
+            Path(scratch).replace(file)
         except (OSError, SafetensorError) as error:
             self.broken = str(error)
             if scratch:

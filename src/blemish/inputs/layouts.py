@@ -74,8 +74,7 @@ def _refuse_whole_data_set(folder: Path) -> None:
     classes = [
         child.name
         for child in below
-        if ((child / "test").is_dir()
-        and ((child / "ground_truth").is_dir() or (child / "train").is_dir()))
+        if ((child / "test").is_dir() and ((child / "ground_truth").is_dir() or (child / "train").is_dir()))
         or (child / "Data" / "Images").is_dir()
     ]
     if len(classes) > 1:

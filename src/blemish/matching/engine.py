@@ -61,11 +61,11 @@ def match(
 ) -> NearestTable:
     """Nearest-token distances between all images.
 
-    ``tokens``: (B, N, C) float32 of unit length. ``budget``: bounds the table and the working copies; a table that does not fit goes
-    to a scratch file. ``progress(n)`` is told of every n finished pairs, from several threads. The distance is
-    Euclidean, d^2 = |a|^2 + |b|^2 - 2ab with the norms of the very numbers that are multiplied, so that rounding of
-    the norms cannot enter (the norm-corrected form). Every pair is one product of the same shape whatever the block
-    size, hence the answer does not depend on memory, threads or the order of the batch beyond rounding.
+    ``tokens``: (B, N, C) float32 of unit length. ``budget``: bounds the table and the working copies; a table that
+    does not fit goes to a scratch file. ``progress(n)`` is told of every n finished pairs, from several threads. The
+    distance is Euclidean, d^2 = |a|^2 + |b|^2 - 2ab with the norms of the very numbers that are multiplied, so that
+    rounding of the norms cannot enter (the norm-corrected form). Every pair is one product of the same shape, hence
+    memory and threads change no bit, and the order of the batch nothing beyond rounding.
     Raises ``ConfigError`` if the budget holds fewer than two images. Close the table with ``budget.release``.
     """
     images, count, channels = tokens.shape

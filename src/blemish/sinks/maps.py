@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blemish.result import Result
+from blemish.sinks.names import beside
 
 __all__ = ["write"]
 
@@ -19,7 +20,7 @@ def write(result: Result, folder: Path, resolution: str, advance: Callable[[int]
         if resolution != "none":
             assert photo.width is not None and photo.height is not None
             shape = (photo.height, photo.width) if resolution == "original" else result.shape
-            file = folder / f"{photo.path}.tif"
+            file = beside(folder, photo.path, ".tif")
             file.parent.mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(file, maps.at(photo.path, shape), photometric="minisblack", metadata=None)
         advance(1)

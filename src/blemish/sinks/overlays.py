@@ -12,6 +12,7 @@ from PIL import Image
 
 from blemish.result import Result
 from blemish.sinks.colours import heat
+from blemish.sinks.names import beside
 
 __all__ = ["write"]
 
@@ -25,7 +26,7 @@ def write(result: Result, folder: Path, advance: Callable[[int], None]) -> None:
         picture = Image.fromarray(result.pixels(row))
         layer = Image.fromarray(heat(result.scale.apply(maps[photo.path])))
         picture.paste(layer, mask=layer)
-        file = folder / f"{photo.path}.jpg"
+        file = beside(folder, photo.path, ".jpg")
         file.parent.mkdir(parents=True, exist_ok=True)
         picture.save(file, quality=QUALITY)
         advance(1)
