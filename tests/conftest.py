@@ -1,4 +1,4 @@
-"""Fixtures that need the data folder: BLEMISH_DATA names it; its sibling ``golden`` has the golden files."""
+"""Folders that are not part of the project: BLEMISH_DATA names the real sets; golden files lie beside them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
+def data() -> Path:
+    """The folder of real sets."""
+    folder = os.environ.get("BLEMISH_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("BLEMISH_DATA is not set: it names the folder of real sets")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def golden(data: Path) -> Path:
     """The folder of golden files: outputs of published code."""
-    data = os.environ.get("BLEMISH_DATA")
-    if not data:
-        pytest.skip("BLEMISH_DATA is not set: it names the data folder, beside which `golden` lies")
-    folder = Path(data).parent / "golden"
+    folder = data.parent / "golden"
     if not folder.is_dir():
         pytest.skip(f"no golden files at {folder}")
     return folder

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from blemish.errors import ConfigError
 from blemish.result import ColourScale, upsample
 from blemish.scoring.fusion import fuse_backbones, mean_maps
-from blemish.scoring.mutual import image_score, msm, neighbours, rscin
+from blemish.scoring.mutual import image_scores, msm, neighbours, rscin
 
 
 # share, photos, K
@@ -58,8 +58,11 @@ def test_upsampling_a_single_row() -> None:
 
 
 def test_image_score_is_the_largest_value_of_the_enlarged_map() -> None:
-    grid = np.array([[0, 0], [0, 4]], np.float32)
-    assert image_score(grid, (5, 5)) == 4
+    grids = np.zeros((3, 2, 2), np.float32)
+    grids[:, 0, 0] = 5  # an edge that is hard to match in every photo
+    grids[1, 1, 1] = 4  # a flaw
+    np.testing.assert_array_equal(image_scores(grids, (5, 5), "max"), [5, 5, 5])
+    np.testing.assert_array_equal(image_scores(grids, (5, 5), "excess"), [0, 4, 0])
 
 
 def test_rscin_off_and_degenerate() -> None:

@@ -69,6 +69,9 @@ def scan(
         bool | None, typer.Option("--join/--separate", help="Match all layers at once, or one by one.")
     ] = None,
     fit: Annotated[str | None, typer.Option(help="keep: the batch's median shape; stretch: a square.")] = None,
+    image_score: Annotated[
+        str | None, typer.Option(help="excess over the usual at its place, or max as published.")
+    ] = None,
     rscin: Annotated[
         str | None, typer.Option(help="Image re-scoring by similar photos, e.g. 1,2,3; off by default.")
     ] = None,
@@ -96,6 +99,7 @@ def scan(
         radii=_numbers("radii", radii),
         join=join,
         fit=fit,
+        image_score=image_score,
         rscin=_numbers("rscin", rscin),
         maps=maps,
         device=device,

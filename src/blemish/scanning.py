@@ -34,7 +34,7 @@ from blemish.paths import cache_dir
 from blemish.progress import Advance, Progress, Silent
 from blemish.result import ColourScale, Photo, Result
 from blemish.scoring.fusion import fuse_backbones, mean_maps
-from blemish.scoring.mutual import image_score, msm, neighbours, rscin
+from blemish.scoring.mutual import image_scores, msm, neighbours, rscin
 
 __all__ = ["scan"]
 
@@ -97,7 +97,7 @@ def scan(
         scored = [_score_branch(branch, k, budget, advance) for branch in branches]
     grids = fuse_backbones([maps for maps, _ in scored])
     shape = branches[0].shape
-    scores = np.array([image_score(grid, shape) for grid in grids], dtype=np.float32)
+    scores = image_scores(grids, shape, config.image_score)
     if config.rscin:
         scores = rscin(scores, np.stack(branches[0].embeddings), config.rscin)
 
@@ -226,7 +226,7 @@ def _working_shape(config: ScanConfig, size: int, patch: int, headers: dict[str,
     aspect = median_aspect(headers.values()) if config.fit == "keep" else 1.0
     aspect = min(max(aspect, 1 / 8), 8)  # a batch of ribbons still gets some width
     height, width = size * aspect**0.5, size / aspect**0.5
-    return max(2, round(height / patch)) * patch, max(2, round(width / patch)) * patch
+    return max(4, round(height / patch)) * patch, max(4, round(width / patch)) * patch
 
 
 def _budget(config: ScanConfig, branches: Sequence[Branch], scratch: Path) -> Budget:

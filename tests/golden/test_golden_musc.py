@@ -94,7 +94,14 @@ def test_end_to_end_from_photos_to_scores(golden: Path, tmp_path: Path) -> None:
     pixels = np.load(golden / "musc_end_to_end_pixels.npz")["resized_uint8"]
     for at, photo in enumerate(pixels):
         Image.fromarray(photo).save(tmp_path / f"{at:02}.png")
-    options = {"backbone": "vit", "layers": (3, 6, 9, 12), "size": 224, "fit": "stretch", "radii": (1, 3, 5)}
+    options = {
+        "backbone": "vit",
+        "layers": (3, 6, 9, 12),
+        "size": 224,
+        "fit": "stretch",
+        "radii": (1, 3, 5),
+        "image_score": "max",
+    }
     result = scan(tmp_path, cache=False, **options)
     names = [f"{at:02}.png" for at in range(len(pixels))]
     grids = np.stack([result.maps.grid(name) for name in names])

@@ -14,7 +14,7 @@ import torch
 from blemish.errors import ConfigError
 from blemish.result import upsample
 
-__all__ = ["image_score", "msm", "neighbours", "rscin"]
+__all__ = ["image_scores", "msm", "neighbours", "rscin"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -36,9 +36,15 @@ def msm(nearest: Float32, k: int) -> Float32:
     return smallest.mean(dim=0).numpy()
 
 
-def image_score(grid: Float32, shape: tuple[int, int]) -> float:
-    """The largest value of the map at the working resolution: grid (h, w), shape (H, W)."""
-    return float(upsample(grid, shape).max())
+def image_scores(grids: Float32, shape: tuple[int, int], rule: str) -> Float32:
+    """Score of each photo from the maps ``grids: (B, h, w)`` at the working resolution ``shape`` -> (B,).
+
+    ``max``: the map's largest value, as published. ``excess``: the largest value of the map minus the batch's median
+    map. An edge or a hole of the part is hard to match in every photo; only what exceeds the usual at its place
+    counts. Where parts lie in any pose the median map is flat and both rules rank nearly alike.
+    """
+    usual = np.median(grids, axis=0) if rule == "excess" else np.zeros(grids.shape[1:], np.float32)
+    return np.array([upsample(grid - usual, shape).max() for grid in grids], dtype=np.float32)
 
 
 def rscin(scores: npt.ArrayLike, embeddings: npt.ArrayLike, ks: Sequence[int]) -> Float32:
