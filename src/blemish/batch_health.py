@@ -42,7 +42,7 @@ def warnings(
     return tuple(sentence for sentence in found if sentence)
 
 
-def smallest_flaw(headers: Mapping[str, Header], shape: tuple[int, int], grid: tuple[int, int]) -> int:
+def smallest_flaw(headers: Mapping[str, Header], grid: tuple[int, int]) -> int:
     """Extent, in pixels of a typical photo, of the smallest flaw that the working resolution still shows."""
     height = float(np.median([header.height for header in headers.values()]))
     width = float(np.median([header.width for header in headers.values()]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,13 +112,16 @@ def write_sinks(result: Result, folder: Path, maps: str, progress: Progress) -> 
     from blemish.sinks import csv, jsonl, overlays, report
     from blemish.sinks import maps as map_files
 
+    start = time.perf_counter()
     with progress.stage("writing results", 2 * len(result.scored)) as advance:
         csv.write(result, folder / "results.csv")
         jsonl.write(result, folder / "results.jsonl")
         map_files.write(result, folder / "maps", maps, advance)
         overlays.write(result, folder / "overlays", advance)
         report.write(result, folder / "report.html")
-    (folder / MANIFEST).write_text(json.dumps(result.manifest, indent=2) + "\n", encoding="utf-8")
+    timings = {**result.manifest["timings_s"], "writing results": round(time.perf_counter() - start, 3)}
+    manifest = {**result.manifest, "timings_s": timings}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

@@ -5,13 +5,11 @@ Everything here is order of work and words for the user; the arithmetic lives in
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import batch_health, machine
+from blemish import batch_health, machine, manifest
 from blemish.config import ScanConfig
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.estimate import estimate
 from blemish.extraction import Branch, Extracted, extract
 from blemish.features.cache import FeatureCache
 from blemish.features.registry import Backbone, load_backbone
-from blemish.inputs.images import Header, median_aspect, probe, sixteen_bit_ceiling
+from blemish.inputs.images import Header, PhotoFile, median_aspect, probe, sixteen_bit_ceiling
 from blemish.inputs.layouts import Listing, list_photos
 from blemish.matching.engine import match
 from blemish.matching.store import Budget
@@ -38,7 +36,6 @@ from blemish.scoring.mutual import image_scores, msm, neighbours, rscin
 
 __all__ = ["scan"]
 
-SCHEMA = 1  # of run.json
 FEWEST = 3  # photos: with two, each is the other's only judge, and who is odd cannot be told
 PER_PIXEL = 900  # bytes a pixel of the working size that a network's activations take at their peak
 
@@ -64,93 +61,146 @@ def scan(
     config = _with_options(config or ScanConfig(), options)
     progress = progress or Silent()
     clock = _Clock(progress)
+    with _threads(config.threads):
+        plan = _plan(Path(source).expanduser(), config, scratch or Path(tempfile.gettempdir()), clock)
+        for line in plan.opening():
+            progress.note(line)
+        progress.note(estimate(plan.branches, len(plan.photos), plan.budget))
+        with clock.stage("reading photos", len(plan.photos)) as advance:
+            extracted = extract(
+                plan.photos,
+                plan.branches,
+                plan.budget,
+                deep_ceiling=plan.deep_ceiling,
+                batch=1 if plan.device == "cpu" else 16,
+                progress=advance,
+            )
+        plan.unreadable |= extracted.unreadable
+        _require_enough(len(extracted.photos), plan.unreadable, plan.listing)
+        scored = _score(plan, extracted, clock)
+    return _result(plan, extracted, scored, clock, progress)
+
+
+@dataclass
+class _Plan:
+    """Everything that is settled before the first photo is decoded."""
+
+    source: Path
+    config: ScanConfig
+    listing: Listing
+    headers: dict[str, Header]  # of the photos whose header can be read
+    unreadable: dict[str, str]  # path -> reason
+    deep_ceiling: int  # white level of 16-bit photos
+    device: str
+    device_reason: str
+    branches: list[Branch]
+    budget: Budget
+
+    @property
+    def photos(self) -> list[PhotoFile]:
+        return [photo for photo in self.listing.photos if photo.path in self.headers]
+
+    def opening(self) -> Iterator[str]:
+        """What is about to be done, for the user."""
+        note = f" ({self.listing.note})" if self.listing.note else ""
+        yield f"{len(self.headers)} photos in {self.listing.root}{note}"
+        for branch in self.branches:
+            name, (height, width) = branch.backbone.facts.name, branch.shape
+            layers = ", ".join(map(str, branch.backbone.layers))
+            yield f"{name} at {width} x {height} pixels, layers {layers}; {self.device}: {self.device_reason}"
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """``grids: (B, h, w)`` maps, ``scores: (B,)``, ``between: (B, B)`` mean distance between photos."""
+
+    grids: Float32
+    scores: Float32
+    between: Float32
+    k: int
+
+
+def _plan(source: Path, config: ScanConfig, scratch: Path, clock: _Clock) -> _Plan:
     device, device_reason = machine.choose_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-
-    listing = list_photos(Path(source).expanduser())
-    headers, unreadable = _probe_all(listing, clock)
-    photos = [photo for photo in listing.photos if photo.path in headers]
-    ceiling = sixteen_bit_ceiling([photo for photo in photos if headers[photo.path].deep])
-
+    with clock.quiet("listing"):
+        listing = list_photos(source)
+        headers, unreadable = _probe_all(listing)
+        _require_enough(len(headers), unreadable, listing)
+        deep = [photo for photo in listing.photos if photo.path in headers and headers[photo.path].deep]
+        ceiling = sixteen_bit_ceiling(deep)
     with clock.quiet("loading"):
         backbones = [load_backbone(name.strip(), config.layers, device) for name in config.backbone.split("+")]
         branches = [_branch(backbone, config, headers, device, ceiling) for backbone in backbones]
-        budget = _budget(config, branches, scratch or Path(tempfile.gettempdir()))
-    for line in _opening(listing, headers, branches, device, device_reason):
-        progress.note(line)
-    progress.note(estimate(branches, len(photos), budget))
+        budget = _budget(config, branches, scratch)
+    return _Plan(source, config, listing, headers, unreadable, ceiling, device, device_reason, branches, budget)
 
-    batch = 1 if device == "cpu" else 16
-    with clock.stage("reading photos", len(photos)) as advance:
-        extracted = extract(photos, branches, budget, deep_ceiling=ceiling, batch=batch, progress=advance)
-    unreadable |= extracted.unreadable
-    _require_enough(len(extracted.photos), unreadable, listing)
-    for branch in branches:
-        if branch.cache:
-            branch.cache.prune()
 
-    k = neighbours(config.k, len(extracted.photos))
-    pairs = len(extracted.photos) * (len(extracted.photos) - 1) // 2
-    passes = sum(len(branch.token_sets) for branch in branches)
-    with clock.stage("comparing photos", pairs * passes) as advance:
-        scored = [_score_branch(branch, k, budget, advance) for branch in branches]
-    grids = fuse_backbones([maps for maps, _ in scored])
-    shape = branches[0].shape
-    scores = image_scores(grids, shape, config.image_score)
+def _score(plan: _Plan, extracted: Extracted, clock: _Clock) -> _Scored:
+    """Compare all photos and score them; the tokens are released on the way."""
+    config, images = plan.config, len(extracted.photos)
+    k = neighbours(config.k, images)
+    passes = sum(len(branch.token_sets) for branch in plan.branches)
+    with clock.stage("comparing photos", images * (images - 1) // 2 * passes) as advance:
+        per_branch = [_score_branch(branch, k, plan.budget, advance) for branch in plan.branches]
+    grids = fuse_backbones([maps for maps, _ in per_branch])
+    scores = image_scores(grids, plan.branches[0].shape, config.image_score)
     if config.rscin:
-        scores = rscin(scores, np.stack(branches[0].embeddings), config.rscin)
+        scores = rscin(scores, np.stack(plan.branches[0].embeddings), config.rscin)
+    return _Scored(grids, scores, per_branch[0][1], k)
 
-    rows, order = _rank(listing, extracted, scores, headers, unreadable)
+
+def _result(plan: _Plan, extracted: Extracted, scored: _Scored, clock: _Clock, progress: Progress) -> Result:
+    rows, order = _rank(plan, extracted, scored.scores)
+    paths = [photo.path for photo in extracted.photos]
+    cache_problems = [branch.cache.broken for branch in plan.branches if branch.cache]
     warnings = batch_health.warnings(
-        [headers[photo.path] for photo in extracted.photos],
-        [photo.path for photo in extracted.photos],
-        rows,
-        scored[0][1],
-        ceiling,
-        [branch.cache.broken for branch in branches if branch.cache],
+        [plan.headers[path] for path in paths], paths, rows, scored.between, plan.deep_ceiling, cache_problems
     )
     for warning in warnings:
         progress.note(f"Note: {warning}")
-    grids = grids[order]
+    for branch in plan.branches:
+        if branch.cache:
+            branch.cache.prune()
+    first = plan.branches[0]
+    grids = scored.grids[order]
     scale = ColourScale.of(grids)
     return Result(
         photos=rows,
         grids=grids,
-        shape=shape,
+        shape=first.shape,
         pixels=lambda row: extracted.pixels.read(int(order[row]), int(order[row]) + 1)[0],
         scale=scale,
         warnings=warnings,
-        manifest={
-            "schema": SCHEMA,
-            "blemish": version("blemish"),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "source": str(Path(source).expanduser().resolve()),
-            "note": listing.note,
-            "config": config.as_dict(),
-            "resolved": {
-                "k": k,
-                "working_size": {"height": shape[0], "width": shape[1]},
-                "smallest_flaw_px": batch_health.smallest_flaw(
-                    headers, branches[0].shape, branches[0].token_sets[0].grid
-                ),
-                "device": f"{device}: {device_reason}",
-                "deep_ceiling": ceiling,
+        manifest=manifest.build(
+            source=str(plan.source.resolve()),
+            note=plan.listing.note,
+            config=plan.config,
+            resolved={
+                "k": scored.k,
+                "working_size": {"height": first.shape[0], "width": first.shape[1]},
+                "smallest_flaw_px": batch_health.smallest_flaw(plan.headers, first.token_sets[0].grid),
+                "device": f"{plan.device}: {plan.device_reason}",
+                "deep_ceiling": plan.deep_ceiling,
             },
-            "backbones": [_describe(branch) for branch in branches],
-            "colour_scale": {"low": scale.low, "high": scale.high},
-            "versions": _versions(),
-            "counts": {
-                "found": len(rows),
-                "scored": len(extracted.photos),
-                "unreadable": len(unreadable),
-                "duplicates": sum(1 for row in rows if row.duplicate_of),
-                "from_cache": extracted.from_cache,
-            },
-            "timings_s": clock.timings,
-            "warnings": list(warnings),
-        },
+            branches=plan.branches,
+            scale=scale,
+            photos=rows,
+            from_cache=extracted.from_cache,
+            timings=clock.timings,
+            warnings=warnings,
+        ),
     )
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use ``count`` threads for a while; the caller's setting comes back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Clock:
@@ -182,16 +232,15 @@ def _with_options(config: ScanConfig, options: dict[str, Any]) -> ScanConfig:
         raise ConfigError(f"Unknown option among {', '.join(options)}; known are {known}.") from error
 
 
-def _probe_all(listing: Listing, clock: _Clock) -> tuple[dict[str, Header], dict[str, str]]:
+def _probe_all(listing: Listing) -> tuple[dict[str, Header], dict[str, str]]:
+    """Headers of the photos, and the reasons of those that have none: path -> header, path -> reason."""
     headers: dict[str, Header] = {}
     unreadable: dict[str, str] = {}
-    with clock.quiet("listing"):
-        for photo in listing.photos:
-            try:
-                headers[photo.path] = probe(photo)
-            except UnreadablePhoto as error:
-                unreadable[photo.path] = str(error)
-    _require_enough(len(headers), unreadable, listing)
+    for photo in listing.photos:
+        try:
+            headers[photo.path] = probe(photo)
+        except UnreadablePhoto as error:
+            unreadable[photo.path] = str(error)
     return headers, unreadable
 
 
@@ -243,16 +292,6 @@ def _budget(config: ScanConfig, branches: Sequence[Branch], scratch: Path) -> Bu
     return Budget(left, scratch)
 
 
-def _opening(
-    listing: Listing, headers: dict[str, Header], branches: Sequence[Branch], device: str, reason: str
-) -> Iterator[str]:
-    yield f"{len(headers)} photos in {listing.root}" + (f" ({listing.note})" if listing.note else "")
-    for branch in branches:
-        name, (height, width) = branch.backbone.facts.name, branch.shape
-        layers = ", ".join(map(str, branch.backbone.layers))
-        yield f"{name} at {width} x {height} pixels, layers {layers}; {device}: {reason}"
-
-
 def _score_branch(branch: Branch, k: int, budget: Budget, advance: Advance) -> tuple[Float32, Float32]:
     """Maps (B, h, w) of one backbone, and the mean distance (B, B) between its photos."""
     maps = []
@@ -272,13 +311,7 @@ def _score_branch(branch: Branch, k: int, budget: Budget, advance: Advance) -> t
     return mean_maps(maps), between
 
 
-def _rank(
-    listing: Listing,
-    extracted: Extracted,
-    scores: Float32,
-    headers: dict[str, Header],
-    unreadable: dict[str, str],
-) -> tuple[tuple[Photo, ...], npt.NDArray[np.intp]]:
+def _rank(plan: _Plan, extracted: Extracted, scores: Float32) -> tuple[tuple[Photo, ...], npt.NDArray[np.intp]]:
     """Rows of the result, most anomalous first, unreadable last; and the order of the scored ones."""
     order = np.argsort(-scores, kind="stable")
     ascending = np.sort(scores)
@@ -298,39 +331,14 @@ def _rank(
                 score=float(scores[at]),
                 rank=rank,
                 percentile=round(100 * not_higher / len(scores), 2),
-                width=headers[path].width,
-                height=headers[path].height,
+                width=plan.headers[path].width,
+                height=plan.headers[path].height,
                 duplicate_of=duplicate_of[path],
             )
         )
     rows += [
-        Photo(path=photo.path, status="unreadable", reason=unreadable[photo.path])
-        for photo in listing.photos
-        if photo.path in unreadable
+        Photo(path=photo.path, status="unreadable", reason=plan.unreadable[photo.path])
+        for photo in plan.listing.photos
+        if photo.path in plan.unreadable
     ]
     return tuple(rows), order
-
-
-def _describe(branch: Branch) -> dict[str, Any]:
-    facts = branch.backbone.facts
-    return {
-        "name": facts.name,
-        "source": facts.source,
-        "licence": facts.licence,
-        "weights_sha256": branch.backbone.weights_sha256,
-        "layers": list(branch.backbone.layers),
-        "working_size": {"height": branch.shape[0], "width": branch.shape[1]},
-        "radii": list(branch.radii),
-        "join": branch.join,
-        "grids": [list(tokens.grid) for tokens in branch.token_sets],
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("torch", "numpy", "pillow", "transformers"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -1,0 +1,80 @@
+"""What ``run.json`` says: the settings as resolved, what was run and on what, and how long it took."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from blemish.config import ScanConfig
+from blemish.extraction import Branch
+from blemish.result import ColourScale, Photo
+
+__all__ = ["SCHEMA", "build"]
+
+SCHEMA = 1
+
+
+def build(
+    *,
+    source: str,
+    note: str,
+    config: ScanConfig,
+    resolved: dict[str, Any],
+    branches: Sequence[Branch],
+    scale: ColourScale,
+    photos: Sequence[Photo],
+    from_cache: int,
+    timings: dict[str, float],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """A JSON-able dictionary. ``resolved``: what was chosen where ``config`` left it open."""
+    scored = sum(photo.status == "ok" for photo in photos)
+    return {
+        "schema": SCHEMA,
+        "blemish": version("blemish"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": source,
+        "note": note,
+        "config": config.as_dict(),
+        "resolved": resolved,
+        "backbones": [_describe(branch) for branch in branches],
+        "colour_scale": {"low": scale.low, "high": scale.high},
+        "versions": _versions(),
+        "counts": {
+            "found": len(photos),
+            "scored": scored,
+            "unreadable": len(photos) - scored,
+            "duplicates": sum(bool(photo.duplicate_of) for photo in photos),
+            "from_cache": from_cache,
+        },
+        "timings_s": timings,
+        "warnings": list(warnings),
+    }
+
+
+def _describe(branch: Branch) -> dict[str, Any]:
+    facts = branch.backbone.facts
+    return {
+        "name": facts.name,
+        "source": facts.source,
+        "licence": facts.licence,
+        "weights_sha256": branch.backbone.weights_sha256,
+        "layers": list(branch.backbone.layers),
+        "working_size": {"height": branch.shape[0], "width": branch.shape[1]},
+        "radii": list(branch.radii),
+        "join": branch.join,
+        "grids": [list(tokens.grid) for tokens in branch.token_sets],
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("torch", "numpy", "pillow", "transformers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
