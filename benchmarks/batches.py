@@ -73,7 +73,7 @@ def real(data: Path, name: str, *, good: int, bad: int, part: int = 0, parts: in
     chosen += [(file, "good") for file in _evenly(of_kind.pop("good"), good)]
     for kind, files in of_kind.items():
         chosen += [(file, kind) for file in _evenly(files, bad // len(of_kind))]
-    photos = [read_photo(PhotoFile(file.name, file)) for file, _ in chosen]
+    photos = [read_photo(PhotoFile(file.name, file)).pixels for file, _ in chosen]
     labels = np.array([kind != "good" for _, kind in chosen])
     masks = None
     if (root / "ground_truth").is_dir():

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blemish.errors import ConfigError, RunError
+from blemish.matching import engine
 from blemish.matching.engine import match, pair_operations, table_bytes
 from blemish.matching.store import ArrayStore, Budget
 
@@ -58,9 +59,8 @@ def test_block_size_threads_and_disk_change_no_bit(
     shape: tuple[int, int, int, int], block: int, threads: int, on_disk: bool
 ) -> None:
     z = unit_tokens(*shape)
-    _, tokens, channels = z.shape
-    padded = -(-(channels + 1) // 16) * 16
-    working = 2 * 4 * block * tokens * padded + threads * 4 * tokens * tokens
+    products, per_image = engine._working_bytes(*z.shape[1:], threads)
+    working = products + block * per_image
     tight = nearest(z, working, threads, on_disk)  # blocks of `block` images, the table in a file unless tiny
     np.testing.assert_array_equal(tight, nearest(z, PLENTY, 1))
 
@@ -141,7 +141,7 @@ def test_a_full_disk_is_worded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store._file is not None
     store._file.close()
     store._file = Full()  # type: ignore[assignment]
-    with pytest.raises(RunError, match=r"No space left.*TMPDIR"):
+    with pytest.raises(RunError, match=r"No space left.*--memory"):
         store.write(0, np.zeros((1, 3), np.float32))
 
 

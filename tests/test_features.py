@@ -35,21 +35,6 @@ def test_effnet_equals_the_published_implementation() -> None:
         torch.testing.assert_close(ours[stride], outputs[block], rtol=1e-4, atol=1e-3)
 
 
-def test_the_rim_of_a_photo_looks_like_the_rest_of_it() -> None:
-    """On a flat photo every token should be alike; where the network pads with zeros, those at the rim are not."""
-    photo = torch.full((1, 3, 256, 256), 90, dtype=torch.uint8)
-    network = effnet.load((16,), torch.device("cpu"))
-    (mirrored,) = network.extract(photo).grids
-    with torch.no_grad():
-        padded = network(photo.float() / 127.5 - 1)[16].permute(0, 2, 3, 1)
-
-    def rim_difference(tokens: torch.Tensor) -> float:
-        inner = tokens[:, 4:-4, 4:-4].mean(dim=(1, 2))
-        return float((tokens[:, 0] - inner).norm(dim=-1).mean() / inner.norm())
-
-    assert rim_difference(mirrored) < 0.5 * rim_difference(padded)
-
-
 def test_effnet_grids_are_not_square() -> None:
     features = load_backbone("effnet-lite2").extract(torch.zeros(1, 3, 64, 128, dtype=torch.uint8))
     assert [tuple(grid.shape) for grid in features.grids] == [(1, 8, 16, 48), (1, 4, 8, 120)]
@@ -96,13 +81,6 @@ def test_unit_norm_of_a_flat_photo_is_not_nan() -> None:
     tokens = unit_norm(torch.zeros(2, 3, 4))
     torch.testing.assert_close(tokens.norm(dim=-1), torch.ones(2, 3))
     assert torch.isfinite(lnamd(torch.full((1, 5, 5, 4), 3.0), 3)).all()
-
-
-def test_aggregate_can_repeat_the_border() -> None:
-    grid = torch.rand(1, 4, 5, 2)
-    padded = F.pad(grid.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
-    expected = torch.stack([padded[:, i : i + 4, j : j + 5] for i in range(3) for j in range(3)]).mean(0)
-    torch.testing.assert_close(aggregate(grid, 3, "replicate"), expected)
 
 
 @pytest.mark.parametrize("r", [1, 3, 5])

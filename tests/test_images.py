@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import struct
@@ -24,6 +25,10 @@ COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
 
 def photo(file: Path) -> PhotoFile:
     return PhotoFile(file.name, file)
+
+
+def paths(folder: Path) -> list[str]:
+    return [found.path for found in find_photos(folder)[0]]
 
 
 def _palette(file: Path) -> None:
@@ -62,9 +67,11 @@ def test_formats(
     tmp_path: Path, name: str, write: Callable[[Path], None], expected: np.ndarray, tolerance: int | None
 ) -> None:
     write(tmp_path / name)
-    assert [found.path for found in find_photos(tmp_path)] == [name]
+    assert paths(tmp_path) == [name]
     header = probe(photo(tmp_path / name))
-    pixels = read_photo(photo(tmp_path / name))
+    decoded = read_photo(photo(tmp_path / name))
+    pixels = decoded.pixels
+    assert decoded.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
     assert pixels.dtype == np.uint8
     assert pixels.shape == expected.shape == (header.height, header.width, 3)
     if tolerance is not None:
@@ -75,7 +82,7 @@ def test_orientation_of_the_camera_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to the right
     Image.fromarray(COLOUR).save(tmp_path / "turned.png", exif=exif)
-    upright = read_photo(photo(tmp_path / "turned.png"))
+    upright = read_photo(photo(tmp_path / "turned.png")).pixels
     np.testing.assert_array_equal(upright, np.rot90(COLOUR, -1))
     header = probe(photo(tmp_path / "turned.png"))
     assert (header.width, header.height) == (12, 16)
@@ -83,9 +90,9 @@ def test_orientation_of_the_camera_is_applied(tmp_path: Path) -> None:
 
 def test_large_jpeg_is_decoded_reduced_but_never_below_twice_the_working_size(tmp_path: Path) -> None:
     Image.new("RGB", (1600, 1200), "grey").save(tmp_path / "big.jpg")
-    height, width, _ = read_photo(photo(tmp_path / "big.jpg"), at_least=(128, 128)).shape
+    height, width, _ = read_photo(photo(tmp_path / "big.jpg"), at_least=(128, 128)).pixels.shape
     assert (height, width) == (300, 400)
-    assert read_photo(photo(tmp_path / "big.jpg"), at_least=(512, 512)).shape == (1200, 1600, 3)
+    assert read_photo(photo(tmp_path / "big.jpg"), at_least=(512, 512)).pixels.shape == (1200, 1600, 3)
 
 
 # the brightest value in the batch -> the level that is white
@@ -96,10 +103,26 @@ def test_ten_and_twelve_bit_cameras_are_not_nearly_black(tmp_path: Path, brighte
     for at in range(3):
         deep = np.full((4, 4), brightest // (3 - at), np.uint16)
         Image.fromarray(deep).save(tmp_path / f"{at}.png")
-    photos = find_photos(tmp_path)
+    photos, _ = find_photos(tmp_path)
     ceiling = sixteen_bit_ceiling(photos)
     assert ceiling == white
-    assert read_photo(photos[2], deep_ceiling=ceiling).max() == round(255 * brightest / white)
+    assert read_photo(photos[2], deep_ceiling=ceiling).pixels.max() == round(255 * brightest / white)
+
+
+def test_sixteen_bit_colour_shares_the_white_level(tmp_path: Path) -> None:
+    for at in range(3):
+        tifffile.imwrite(tmp_path / f"{at}.tif", COLOUR.astype(np.uint16) * 16, photometric="rgb")  # 12 bits
+    photos, _ = find_photos(tmp_path)
+    assert all(probe(found).deep for found in photos)
+    ceiling = sixteen_bit_ceiling(photos)
+    assert ceiling == 4095
+    np.testing.assert_allclose(read_photo(photos[0], deep_ceiling=ceiling).pixels.astype(int), COLOUR, atol=1)
+
+
+def test_a_photo_brighter_than_the_white_level_is_called_clipped(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(tmp_path / "a.png")
+    assert read_photo(photo(tmp_path / "a.png"), deep_ceiling=1023).clipped
+    assert not read_photo(photo(tmp_path / "a.png"), deep_ceiling=4095).clipped
 
 
 def test_white_level_without_deep_photos() -> None:
@@ -137,6 +160,8 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("folder.jpg", lambda f: f.mkdir(), "a folder"),
     ("link.jpg", lambda f: f.symlink_to(f.with_name("gone.jpg")), "broken link"),
     ("float.tif", lambda f: tifffile.imwrite(f, np.full((4, 4), -7, np.float32)), "floating-point"),
+    ("long.tif", lambda f: tifffile.imwrite(f, np.full((4, 4), 70000, np.int32)), "values from 70000"),
+    ("double.tif", lambda f: tifffile.imwrite(f, np.zeros((4, 4, 3), np.float64), photometric="rgb"), "save it as"),
 ]
 
 
@@ -145,10 +170,23 @@ def test_broken_files_are_listed_with_a_reason(
     tmp_path: Path, name: str, make: Callable[[Path], object], reason: str
 ) -> None:
     make(tmp_path / name)
-    assert [found.path for found in find_photos(tmp_path)] == [name]
+    assert paths(tmp_path) == [name]
     with pytest.raises(UnreadablePhoto, match=reason):
-        probe(photo(tmp_path / name))
         read_photo(photo(tmp_path / name))
+
+
+def test_damaged_metadata_of_a_sound_photo_is_ignored(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(
+        tmp_path / "a.jpg", exif=b"Exif\x00\x00GARBAGE!" + bytes(40), quality=100, subsampling=0
+    )
+    assert probe(photo(tmp_path / "a.jpg")).width == 16
+    assert np.abs(read_photo(photo(tmp_path / "a.jpg")).pixels.astype(int) - COLOUR).max() <= 4
+
+
+def test_formats_that_start_other_programs_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    with pytest.raises(UnreadablePhoto, match="not an image"):
+        probe(photo(tmp_path / "a.jpg"))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
@@ -159,10 +197,26 @@ def test_no_permission(tmp_path: Path) -> None:
         probe(photo(tmp_path / "secret.png"))
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may look anywhere")
+def test_a_folder_that_may_not_be_looked_into_is_listed(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    (tmp_path / "closed").mkdir(mode=0)
+    photos, _ = find_photos(tmp_path)
+    assert [found.path for found in photos] == ["a.png", "closed"]
+    with pytest.raises(UnreadablePhoto, match="may not be looked into"):
+        probe(photos[1])
+
+
+def test_a_run_is_no_folder_of_photos(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"blemish": "0.1.0", "schema": 1}')
+    with pytest.raises(InputError, match="is a run of blemish"):
+        find_photos(tmp_path)
+
+
 def test_permission_error_is_worded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(COLOUR).save(tmp_path / "secret.png")
 
-    def refuse(file: Path) -> None:
+    def refuse(file: Path, formats: object) -> None:
         raise PermissionError(13, "Permission denied", str(file))
 
     monkeypatch.setattr(images.Image, "open", refuse)
@@ -176,10 +230,12 @@ def test_order_is_natural_and_hidden_files_and_runs_are_passed_over(tmp_path: Pa
     for path in [*wanted, *hidden]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(GREY).save(tmp_path / path)
-    (tmp_path / "old-run" / "run.json").write_text("{}")
+    (tmp_path / "old-run" / "run.json").write_text('{"blemish": "0.1.0", "schema": 1}')
+    (tmp_path / "B" / "run.json").write_text('{"of": "another program"}')
     (tmp_path / "half-run" / "blemish.partial").write_text("")
     (tmp_path / "notes.txt").write_text("not a photo")
-    assert [found.path for found in find_photos(tmp_path)] == wanted
+    assert paths(tmp_path) == wanted
+    assert find_photos(tmp_path)[1] == 2, "the runs that were passed over are counted"
 
 
 def test_natural_key_is_a_total_order() -> None:
@@ -194,7 +250,7 @@ def test_natural_key_is_a_total_order() -> None:
     [
         ("nowhere", lambda f: None, "no folder"),
         ("file.jpg", lambda f: f.write_bytes(b""), "is a file"),
-        ("empty", lambda f: f.mkdir(), "only nothing"),
+        ("empty", lambda f: f.mkdir(), "is empty"),
         ("texts", lambda f: (f.mkdir(), (f / "a.txt").write_text("")), "1 other files"),
     ],
 )

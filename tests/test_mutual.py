@@ -70,6 +70,8 @@ def test_rscin_off_and_degenerate() -> None:
     np.testing.assert_array_equal(rscin([1, 2, 3], embeddings, ()), np.float32([1, 2, 3]))
     np.testing.assert_array_equal(rscin([2, 2, 2], embeddings, (1,)), np.zeros(3))
     assert np.isfinite(rscin([1, 2, 3], embeddings, (1, 9))).all()  # more neighbours than photos
+    star = [[1, 0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]]  # similarities that cancel
+    np.testing.assert_allclose(rscin([1, 2, 3], star, (3,)), [0, 0.5, 1])
 
 
 def test_mean_maps_on_the_finest_grid() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from blemish import run as run_folder
 from blemish.config import ScanConfig
 from blemish.errors import OutputError, RunError
 from blemish.result import Result
@@ -85,25 +87,33 @@ def test_default_out_lies_beside_the_photos(tmp_path: Path) -> None:
     assert default_out(tmp_path / "list.csv") == tmp_path / "list-blemish"
 
 
-def _fill(folder: Path, name: str) -> None:
+MANIFEST = '{"blemish": "0.1.0", "schema": 1}'
+
+
+def _fill(folder: Path, **files: str) -> None:
     folder.mkdir()
-    (folder / name).write_text("{}")
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
 
 
 # what --out is already, whether --overwrite was given, words of the error
 @pytest.mark.parametrize(
-    ("contents", "overwrite", "words"),
+    ("files", "overwrite", "words"),
     [
-        ("run.json", False, "holds a run already. Add --overwrite"),
-        ("thesis.docx", False, "holds other files and no run"),
-        ("thesis.docx", True, "holds other files and no run"),
+        ({"run_json": MANIFEST}, False, "holds a run already. Add --overwrite"),
+        ({"thesis_docx": ""}, False, "did not write.*thesis.docx"),
+        ({"thesis_docx": ""}, True, "did not write.*thesis.docx"),
+        ({"run_json": MANIFEST, "thesis_docx": ""}, True, "did not write.*thesis.docx"),
+        ({"run_json": "{}"}, True, "is not the manifest of a run"),
     ],
 )
-def test_existing_folders_are_not_overwritten(tmp_path: Path, contents: str, overwrite: bool, words: str) -> None:
-    _fill(tmp_path / "out", contents)
+def test_existing_folders_are_not_overwritten(
+    tmp_path: Path, files: dict[str, str], overwrite: bool, words: str
+) -> None:
+    _fill(tmp_path / "out", **files)
     with pytest.raises(OutputError, match=words):
         check_out(tmp_path / "out", tmp_path / "photos", overwrite)
-    assert (tmp_path / "out" / contents).exists()
+    assert len(list((tmp_path / "out").iterdir())) == len(files)
 
 
 @pytest.mark.parametrize("inside", [".", "out", "deep/out"])
@@ -112,18 +122,34 @@ def test_out_inside_the_photos_is_refused(tmp_path: Path, inside: str) -> None:
         check_out(tmp_path / inside, tmp_path, overwrite=True)
 
 
+def test_out_above_the_photos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "project" / "photos").mkdir(parents=True)
+    with pytest.raises(OutputError, match="holds the photos themselves"):
+        check_out(tmp_path / "project", tmp_path / "project" / "photos", overwrite=True)
+
+
+def test_saving_into_the_photos_is_refused(result: Result) -> None:
+    with pytest.raises(OutputError, match="lies inside the photos"):
+        result.save(Path(result.manifest["source"]) / "run")
+
+
 def test_out_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(OutputError, match="is a file"):
         check_out(tmp_path / "out", None, overwrite=True)
 
 
-def test_overwriting_replaces_the_whole_run(result: Result, tmp_path: Path) -> None:
+def test_overwriting_replaces_the_run_and_touches_nothing_beside_it(result: Result, tmp_path: Path) -> None:
     out = result.save(tmp_path / "run")
-    (out / "stale.txt").write_text("of the old run")
+    (out / "maps" / "stale.tif").write_text("of the old run")
+    neighbours = [tmp_path / "run.old", tmp_path / "run.partial"]
+    for neighbour in neighbours:
+        neighbour.mkdir()
+        (neighbour / "notes.txt").write_text("mine")
     result.save(out, overwrite=True)
-    assert not (out / "stale.txt").exists()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["run"]
+    assert not (out / "maps" / "stale.tif").exists()
+    assert all((neighbour / "notes.txt").exists() for neighbour in neighbours)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run", "run.old", "run.partial"]
 
 
 @pytest.mark.parametrize(
@@ -142,18 +168,54 @@ def test_a_failing_disk_leaves_the_old_run_and_no_scraps(
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(run_folder, "write_sinks", fail)
+    monkeypatch.setattr("blemish.sinks.overlays.write", fail)
     with pytest.raises(RunError, match=words):
         result.save(out, overwrite=True)
     assert (out / "run.json").read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["run"]
 
 
-def test_a_folder_left_by_a_killed_run_is_cleared(tmp_path: Path) -> None:
-    _fill(tmp_path / "run.partial", "blemish.partial")
-    with staging(tmp_path / "run") as folder:
-        (folder / "run.json").write_text("{}")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["run"]
+@pytest.mark.skipif(os.name != "posix", reason="needs a process that can be killed")
+def test_what_a_killed_run_leaves_is_cleared_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from blemish.run import staging\n"
+        "with staging(Path(sys.argv[1])): print('ready', flush=True); time.sleep(60)"
+    )
+    out = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        with staging(out) as folder:
+            (folder / "run.json").write_text(MANIFEST)
+            assert len(list(tmp_path.glob(".run.*.partial"))) == 2, "the living run's folder stays"
+        other.kill()
+        other.wait()
+    with staging(out, overwrite=True) as folder:
+        (folder / "run.json").write_text(MANIFEST)
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_two_scans_to_one_place_do_not_mix(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(OutputError, match="holds a run already"), staging(out) as late:
+        (late / "run.json").write_text(MANIFEST)
+        with staging(out) as early:
+            (early / "run.json").write_text(MANIFEST)
+            (early / "report.html").write_text("the first")
+    assert (out / "report.html").read_text() == "the first"
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_mount_point_is_written_from_inside(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "mounted"
+    out.mkdir()
+    inode = out.stat().st_ino
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == out)
+    result.save(out)
+    result.save(out, overwrite=True)
+    assert out.stat().st_ino == inode, "a mount point cannot be replaced"
+    assert read_manifest(out)["schema"] == 1
+    assert len(list(out.iterdir())) == 6
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
@@ -166,5 +228,5 @@ def test_what_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not a finished run"):
         read_manifest(tmp_path)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(OutputError, match="Cannot read"):
+    with pytest.raises(OutputError, match="not the manifest"):
         read_manifest(tmp_path)

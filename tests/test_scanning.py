@@ -12,6 +12,7 @@ from PIL import Image, ImageFile
 
 from blemish.config import ScanConfig
 from blemish.errors import ConfigError, InputError
+from blemish.matching.store import ArrayStore, Budget
 from blemish.scanning import scan
 from photos import part, write_parts
 
@@ -71,23 +72,43 @@ def test_names_and_order_of_the_files_change_no_score(parts: Path, tmp_path: Pat
         assert after[new] == pytest.approx(before[old], abs=1e-6)
 
 
-@pytest.mark.parametrize("memory", [2**29, 2**34])
-def test_memory_changes_no_score(parts: Path, memory: int) -> None:
-    assert scan(parts, MOCK, memory=memory).scores == scan(parts, MOCK).scores
+def test_scratch_files_change_no_score(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plenty = scan(parts, MOCK)
+    spilled: list[bool] = []
+    array = Budget.array
+
+    def always_on_disk(self: Budget, shape: tuple[int, ...], dtype: object, share: float) -> ArrayStore:
+        store = array(self, shape, dtype, share=0.0)
+        spilled.append(not store.in_memory)
+        return store
+
+    monkeypatch.setattr(Budget, "array", always_on_disk)
+    tight = scan(parts, MOCK)
+    assert len(spilled) == 5  # pixels, two token sets, two tables
+    assert all(spilled)
+    assert tight.scores == plenty.scores
+    np.testing.assert_array_equal(tight.pixels(0), plenty.pixels(0))
 
 
 def test_each_photo_is_decoded_once(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[str] = []
-    file_load = ImageFile.ImageFile.load
+    decoded = 0
+    load = ImageFile.ImageFile.load
 
-    def counting_file(self: ImageFile.ImageFile) -> object:
-        if self.tile:
-            decoded.append(str(self.filename))
-        return file_load(self)
+    def counting(self: ImageFile.ImageFile) -> object:
+        nonlocal decoded
+        decoded += bool(self.tile)  # empty once the pixels are there
+        return load(self)
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", counting_file)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", counting)
     scan(parts, MOCK)
-    assert len(decoded) == len(set(decoded)) == 8
+    assert decoded == 8
+
+
+def test_options_may_be_written_as_on_the_command_line(parts: Path) -> None:
+    result = scan(parts, MOCK, k="50%", memory="1GiB", radii=[1, 3])
+    assert result.manifest["config"]["k"] == 0.5
+    assert result.manifest["config"]["memory"] == 2**30
+    assert result.manifest["backbones"][0]["radii"] == [1, 3]
 
 
 def test_unreadable_photos_are_listed_and_the_scan_goes_on(parts: Path) -> None:
@@ -165,12 +186,33 @@ def test_labels_and_masks_of_a_published_tree_are_not_scanned(tmp_path: Path) ->
     assert "only its test photos" in result.manifest["note"]
 
 
-def test_a_csv_lists_the_photos(parts: Path) -> None:
-    rows = "\n".join(f"parts/{at}.png,{at == 5}" for at in (1, 3, 5, 7))
-    (parts.parent / "list.csv").write_text(f"image_path,label\n{rows}\nparts/gone.png,0\n")
+def test_a_csv_lists_the_photos(parts: Path, tmp_path: Path) -> None:
+    rows = "\n".join(f"parts/{at}.png;{at == 5}" for at in (1, 3, 5, 7))
+    (parts.parent / "list.csv").write_text(f"image_path;label\n{rows}\nparts/gone.png;0\nparts/./1.png;0\n")
     result = scan(parts.parent / "list.csv", MOCK)
     assert len(result.scored) == 4
     assert result.unreadable[0].path == "parts/gone.png"
+
+
+def test_a_csv_of_photos_elsewhere_writes_nothing_beside_them(parts: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    rows = "\n".join([str(parts / "1.png"), "../parts/3.png", str(parts / "5.png")])
+    (lists / "list.csv").write_text(f"image_path\n{rows}\n")
+    before = sorted(tmp_path.rglob("*"))
+    out = scan(lists / "list.csv", MOCK).save(tmp_path / "run")
+    assert next(iter(scan(lists / "list.csv", MOCK).scores)) == "parts/5.png"
+    assert sorted(file for file in tmp_path.rglob("*") if out not in (file, *file.parents)) == before
+    assert (out / "overlays" / "parts" / "5.png.jpg").is_file()
+
+
+def test_a_cache_filled_together_with_a_larger_backbone_changes_no_score(tmp_path: Path) -> None:
+    for at in range(4):
+        Image.fromarray(part(at, at == 2, size=(800, 800))).save(tmp_path / f"{at}.jpg")
+    fused = ScanConfig(backbone="mock+effnet-lite2", cache=True)
+    scan(tmp_path, MOCK, cache=True)
+    warm = scan(tmp_path, fused)
+    assert warm.scores == scan(tmp_path, fused, cache=False).scores
 
 
 def _sized(folder: Path, sizes: list[tuple[int, int]]) -> Path:
@@ -240,10 +282,14 @@ def test_too_little_memory_names_what_is_needed(parts: Path) -> None:
         ("radii", (), "at least one"),
         ("maps", "big", "working, original or none"),
         ("memory", 5, "at least 256MiB"),
-        ("threads", 0, "at least 1"),
+        ("threads", 0, "1 to 256"),
         ("device", "cuda:99", "no cuda:99 here"),
         ("device", "tpu", "auto, cpu, cuda"),
-        ("colour", "red", "known are backbone"),
+        ("colour", "red", "no option colour; known are backbone"),
+        ("layers", 8, "layers cannot be 8"),
+        ("radii", (3.0,), "radii cannot be"),
+        ("k", "many", "0.3 or 30%"),
+        ("threads", 100_000, "1 to 256"),
     ],
 )
 def test_bad_options(parts: Path, option: str, value: object, words: str) -> None:
@@ -263,9 +309,10 @@ def test_the_manifest_says_what_was_run(parts: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
 def test_names_that_are_not_utf8(parts: Path, tmp_path: Path) -> None:
+    (parts / "4.png").rename(os.fsdecode(os.fsencode(parts) + b"/\xfe5.png"))  # another one, not the same
     (parts / "5.png").rename(os.fsdecode(os.fsencode(parts) + b"/\xff5.png"))
     result = scan(parts, MOCK)
-    assert next(iter(result.scores)) == "�5.png"
+    assert next(iter(result.scores)) == "\\xff5.png"
     result.save(tmp_path / "out")
 
 

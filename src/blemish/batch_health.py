@@ -5,7 +5,7 @@ Pure functions from facts about the batch to sentences for the user; they warn a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from blemish.inputs.images import Header
 from blemish.result import Photo
 
-__all__ = ["smallest_flaw", "two_products", "warnings"]
+__all__ = ["smallest_flaw", "two_products", "warnings", "white_level"]
 
 FLAW_TOKENS = 1.0  # extent of the smallest flaw that is still seen, in tokens (benchmarks/defaults.md)
 SPLIT = 0.35  # silhouette from which two groups of photos are called two products
@@ -25,21 +25,22 @@ def warnings(
     paths: Sequence[str],
     rows: Sequence[Photo],
     between: npt.NDArray[np.float32],
-    deep_ceiling: int,
     cache_problems: Sequence[str],
 ) -> tuple[str, ...]:
     """Everything worth a sentence. ``between: (B, B)``: mean distance between the photos ``paths``."""
-    found = [
-        _sizes(headers),
-        two_products(paths, between),
-        _duplicates(rows),
-        _few(len(paths)),
-        ""
-        if deep_ceiling == 65535 or not any(header.deep for header in headers)
-        else f"the 16-bit photos stay below {deep_ceiling + 1}, so {deep_ceiling} was taken as white",
-        next((f"features could not be cached ({problem})" for problem in cache_problems if problem), ""),
-    ]
+    cache = next((f"features could not be cached ({problem})" for problem in cache_problems if problem), "")
+    found = (_sizes(headers), two_products(paths, between), _duplicates(rows), _few(len(paths)), cache)
     return tuple(sentence for sentence in found if sentence)
+
+
+def white_level(headers: Iterable[Header], ceiling: int, clipped: Sequence[str]) -> tuple[str, ...]:
+    """What was taken as white in 16-bit photos, if that needs saying, and which photos are brighter."""
+    if ceiling == 65535 or not any(header.deep for header in headers):
+        return ()
+    sentence = f"the 16-bit photos stay below {ceiling + 1} in a sample, so {ceiling} was taken as white"
+    if clipped:
+        sentence += f"; {len(clipped)} are brighter and lost their highlights (first {clipped[0]})"
+    return (sentence,)
 
 
 def smallest_flaw(headers: Mapping[str, Header], grid: tuple[int, int]) -> int:
@@ -52,20 +53,15 @@ def smallest_flaw(headers: Mapping[str, Header], grid: tuple[int, int]) -> int:
 def two_products(paths: Sequence[str], between: npt.NDArray[np.float32]) -> str:
     """A sentence if the photos fall into two groups that hardly resemble each other, else empty.
 
-    Average-linkage clustering into two, judged by the mean silhouette; a group of fewer than three photos, or of
-    less than a twentieth, is a flaw rather than a product."""
-    from sklearn.cluster import AgglomerativeClustering
-    from sklearn.metrics import silhouette_score
-
+    Two medoids, begun with the two photos that are furthest apart, judged by the mean silhouette; a group of fewer
+    than three photos, or of less than a twentieth, is a flaw rather than a product."""
     if len(paths) < 6:
         return ""
     chosen = np.linspace(0, len(paths) - 1, min(len(paths), SAMPLE)).astype(int)
     distances = (between + between.T)[np.ix_(chosen, chosen)] / 2
-    labels = AgglomerativeClustering(2, metric="precomputed", linkage="average").fit_predict(distances)
+    labels = _two_groups(distances)
     counts = np.bincount(labels, minlength=2)
-    if counts.min() < max(3, 0.05 * len(chosen)) or distances.max() == 0:
-        return ""
-    if silhouette_score(distances, labels, metric="precomputed") < SPLIT:
+    if counts.min() < max(3, 0.05 * len(chosen)) or _silhouette(distances, labels) < SPLIT:
         return ""
     examples = [paths[chosen[int(np.flatnonzero(labels == group)[0])]] for group in (0, 1)]
     share = counts / len(chosen) * len(paths)
@@ -73,6 +69,32 @@ def two_products(paths: Sequence[str], between: npt.NDArray[np.float32]) -> str:
         f"these look like two products: about {share[0]:.0f} photos like {examples[0]} and {share[1]:.0f} like "
         f"{examples[1]}. If they are, scan them apart; each group is normal to itself only"
     )
+
+
+def _two_groups(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+    """Labels 0 and 1 from two medoids: (n, n) -> (n,)."""
+    medoids = np.array(np.unravel_index(int(distances.argmax()), distances.shape))
+    labels = np.asarray(distances[:, medoids].argmin(axis=1))
+    for _ in range(10):
+        for group in (0, 1):
+            members = np.flatnonzero(labels == group)
+            if len(members):
+                medoids[group] = members[distances[np.ix_(members, members)].sum(axis=1).argmin()]
+        again = np.asarray(distances[:, medoids].argmin(axis=1))
+        if (again == labels).all():
+            break
+        labels = again
+    return labels
+
+
+def _silhouette(distances: npt.NDArray[np.float32], labels: npt.NDArray[np.intp]) -> float:
+    """Mean silhouette (Rousseeuw 1987) of two groups, each of two members or more."""
+    own, other = (np.empty(len(labels)) for _ in range(2))
+    for group in (0, 1):
+        inside = labels == group
+        own[inside] = distances[np.ix_(inside, inside)].sum(axis=1) / (inside.sum() - 1)
+        other[inside] = distances[np.ix_(inside, ~inside)].mean(axis=1)
+    return float(((other - own) / np.maximum(np.maximum(own, other), 1e-12)).mean())
 
 
 def _sizes(headers: Sequence[Header]) -> str:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. Heavy imports happen inside the ver
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from blemish.errors import BlemishError, ConfigError, RunError
+from blemish.errors import BlemishError, ConfigError, OutputError, RunError
 
 if TYPE_CHECKING:
     from blemish.config import ScanConfig
@@ -36,18 +37,28 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run th
 
 
 def main() -> None:
-    """Entry point: one sentence instead of a traceback for everything that blemish expects to go wrong."""
+    """Entry point: one sentence instead of a traceback for everything that can be foreseen to go wrong."""
     try:
         app()
     except BlemishError as error:
-        print(f"blemish: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away (`| head`); Python would complain while closing
         sys.exit(1)
     except MemoryError:
-        print("blemish: out of memory. Allow less with --memory, or choose a smaller --size.", file=sys.stderr)
-        sys.exit(1)
+        _fail("Out of memory. Allow less with --memory, or choose a smaller --size.", 1)
+    except (OSError, RuntimeError) as error:  # a path that loops or is too long, a disk that fails in an odd place
+        _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(words: str, code: int) -> None:
+    print(f"blemish: {_printable(words)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _printable(words: str) -> str:
+    """File names can hold control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in words)
 
 
 @app.command()
@@ -88,13 +99,15 @@ def scan(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every photo of FOLDER against the others; write tables, maps, overlays and report.html."""
-    from blemish.config import ScanConfig, parse_bytes, read_config
+    """Score every photo of FOLDER against the others.
+
+    Writes tables, anomaly maps, overlays and report.html into the run folder."""
+    from blemish.config import ScanConfig, read_config
 
     settings = (read_config(config) if config else ScanConfig()).updated(
         backbone=backbone,
         size=size,
-        k=None if k is None else _share(k),
+        k=k,
         layers=_numbers("layers", layers),
         radii=_numbers("radii", radii),
         join=join,
@@ -103,7 +116,7 @@ def scan(
         rscin=_numbers("rscin", rscin),
         maps=maps,
         device=device,
-        memory=None if memory is None else parse_bytes(memory),
+        memory=memory,
         threads=threads,
         cache=cache,
     )
@@ -120,9 +133,9 @@ def _scan(folder: Path, out: Path | None, settings: ScanConfig, *, overwrite: bo
     progress = _progress(quiet)
     target = check_out(out or default_out(folder), folder, overwrite)
     try:
-        with staging(target) as staged:
+        with staging(target, overwrite) as staged:
             result = scan(folder, settings, progress=progress, scratch=staged)
-            write_sinks(result, staged, settings.maps, progress)
+            write_sinks(result, staged, target, settings.maps, progress)
     except KeyboardInterrupt:
         raise RunError(f"Stopped; {str(target)!r} was not written.") from None
     if as_json:
@@ -132,7 +145,7 @@ def _scan(folder: Path, out: Path | None, settings: ScanConfig, *, overwrite: bo
     elif not quiet:
         print("Most anomalous:")
         for photo in result.scored[:5]:
-            print(f"  {photo.rank:>3}  {photo.score:.4f}  {photo.path}")
+            print(f"  {photo.rank:>3}  {photo.score:.4f}  {_printable(photo.path)}")
         if result.unreadable:
             print(f"{len(result.unreadable)} files could not be read; they are listed in the report.")
         print(f"Report: {target / 'report.html'}")
@@ -149,7 +162,9 @@ def evaluate_run(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """How good a run was, given the truth: AUROC, AP, F1-max and PRO with 95 % intervals."""
+    """How good a run was, given the truth.
+
+    AUROC, average precision, F1-max and both PRO variants, with 95 % intervals."""
     from blemish.evaluation import evaluate
 
     evaluation = evaluate(run, truth, resamples=resamples, progress=_progress(quiet))
@@ -170,7 +185,7 @@ def synth(
     product: Annotated[str, typer.Option(help="Which product; an unknown name lists them.")] = "washer",
     photos: Annotated[int, typer.Option(help="How many.")] = 60,
     size: Annotated[int, typer.Option(help="Side in pixels.")] = 512,
-    sporadic: Annotated[int, typer.Option(help="Photos with a flaw of their own.")] = 6,
+    sporadic: Annotated[int | None, typer.Option(help="Photos with a flaw of their own; default: a tenth.")] = None,
     recurring: Annotated[str, typer.Option(help="Photos in each group that shares one flaw, e.g. 8 or 8,5.")] = "",
     variants: Annotated[int, typer.Option(help="Legitimate variants mixed in the batch.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed, another batch.")] = 0,
@@ -179,16 +194,14 @@ def synth(
     """Make photos of parts with known flaws, to try things on."""
     from blemish.inputs.synthetic import render_batch, write_batch
 
-    if out.exists() and any(out.iterdir()):
-        from blemish.errors import OutputError
-
-        raise OutputError(f"{str(out)!r} is not empty. Name a new folder.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{str(out)!r} is not an empty folder. Name a new one.")
     batch = render_batch(
         product,
         photos,
         size=size,
         seed=seed,
-        sporadic=sporadic,
+        sporadic=photos // 10 if sporadic is None else sporadic,
         recurring=_numbers("recurring", recurring or None) or (),
         variants=variants,
     )
@@ -204,10 +217,14 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the demo photos; the run lies beside it.")] = Path("demo"),
     quiet: Quiet = False,
 ) -> None:
-    """Make 60 photos of a part, some of them flawed, scan them, and say how well that went."""
+    """Make photos of a part and scan them.
+
+    60 photos, six with a flaw of their own; afterwards the result is compared with the truth."""
     from blemish.config import ScanConfig
 
-    if not (out / "truth.csv").is_file():
+    if not (out / "truth.csv").is_file():  # absent, or left unfinished by an interrupted demo
+        for part in ("photos", "masks"):
+            shutil.rmtree(out / part, ignore_errors=True)
         synth(out, product="washer", photos=60, size=512, sporadic=6, recurring="", variants=1, seed=0, quiet=quiet)
     run = _scan(
         out / "photos", out.with_name(out.name + "-blemish"), ScanConfig(), overwrite=True, quiet=quiet, as_json=False
@@ -218,7 +235,7 @@ def demo(
 
 @app.command()
 def backbones(as_json: AsJson = False) -> None:
-    """What can be typed after --backbone, under which licence, and what is missing to use it."""
+    """What can be typed after --backbone, under which licence."""
     from dataclasses import asdict
 
     from blemish.features.registry import list_backbones
@@ -251,7 +268,9 @@ def fetch(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Is everything there that a scan needs? Versions, devices, memory, weights, folders."""
+    """Is everything there that a scan needs?
+
+    Versions, devices, memory, weights, folders."""
     from blemish.doctor import examine
 
     findings = examine()
@@ -297,14 +316,6 @@ def _numbers(name: str, text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.replace(" ", "").split(",") if part)
     except ValueError as error:
         raise ConfigError(f"--{name} takes numbers joined by commas, such as 1,3; received {text!r}.") from error
-
-
-def _share(text: str) -> float:
-    """``0.3`` or ``30%``."""
-    try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError as error:
-        raise ConfigError(f"--k takes a share such as 0.3 or 30%; received {text!r}.") from error
 
 
 def _toml(settings: ScanConfig) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blemish.errors import ConfigError
 
-__all__ = ["ScanConfig", "parse_bytes", "read_config"]
+__all__ = ["ScanConfig", "parse_bytes", "parse_share", "read_config", "with_options"]
 
 _UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "kb": 10**3, "m": 2**20, "mib": 2**20, "mb": 10**6}
 _UNITS |= {"g": 2**30, "gib": 2**30, "gb": 10**9, "t": 2**40, "tib": 2**40, "tb": 10**12}
@@ -36,6 +36,7 @@ class ScanConfig:
     cache: bool = True  # keep features in the user's cache, so that the next scan of a photo is quick
 
     def __post_init__(self) -> None:
+        self._check_types()
         problems = (
             (self.fit not in ("keep", "stretch"), f"fit is keep or stretch; received {self.fit!r}."),
             (
@@ -51,7 +52,10 @@ class ScanConfig:
                 self.memory is not None and self.memory < 2**28,
                 f"memory is at least 256MiB; received {self.memory} bytes.",
             ),
-            (self.threads is not None and self.threads < 1, f"threads is at least 1; received {self.threads}."),
+            (
+                self.threads is not None and not 1 <= self.threads <= 256,
+                f"threads is 1 to 256; received {self.threads}.",
+            ),
             (
                 any(r < 1 or r % 2 == 0 for r in self.radii or ()),
                 f"radii are odd numbers such as 1,3,5; received {self.radii}.",
@@ -67,6 +71,14 @@ class ScanConfig:
         for wrong, message in problems:
             if wrong:
                 raise ConfigError(message)
+
+    def _check_types(self) -> None:
+        """Lists become tuples, and 30% and 2GiB numbers, as on the command line and in TOML; the rest must fit."""
+        for name, given in self.as_dict().items():
+            value = _parsed(name, given)
+            if value is not None and not _fits(value, _TYPES[name]):
+                raise ConfigError(f"{name} cannot be {given!r}.")
+            object.__setattr__(self, name, value)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,18 +96,18 @@ def read_config(file: Path) -> ScanConfig:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"Cannot read the configuration {str(file)!r}: {error}.") from error
-    known = {f.name for f in fields(ScanConfig)}
-    if unknown := sorted(set(values) - known):
-        raise ConfigError(f"{str(file)!r} sets {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
-    if isinstance(values.get("memory"), str):
-        values["memory"] = parse_bytes(values["memory"])
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    config = ScanConfig()
-    for name, value in (values | lists).items():
-        wanted = _TYPES[name]
-        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-            raise ConfigError(f"{str(file)!r}: {name} cannot be {value!r}.")
-    return config.updated(**(values | lists))
+    try:
+        return with_options(ScanConfig(), values)
+    except ConfigError as error:
+        raise ConfigError(f"{str(file)!r}: {error}") from error
+
+
+def with_options(config: ScanConfig, options: dict[str, Any]) -> ScanConfig:
+    """``config`` with ``options`` in place of its own values. Raises ``ConfigError`` naming what is unknown or bad."""
+    known = config.as_dict()
+    if unknown := sorted(set(options) - set(known)):
+        raise ConfigError(f"There is no option {', '.join(unknown)}; known are {', '.join(known)}.")
+    return config.updated(**options)
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -105,6 +117,30 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("join", "cache"), (bool,)),
     "k": (float, int),
 }
+
+
+def _parsed(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and name in ("memory", "k"):
+        return parse_bytes(value) if name == "memory" else parse_share(value)
+    return value
+
+
+def _fits(value: Any, wanted: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):  # which Python also takes for a number
+        return bool in wanted
+    if isinstance(value, tuple):
+        return tuple in wanted and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+    return isinstance(value, wanted)
+
+
+def parse_share(text: str) -> float:
+    """``0.3`` or ``30%``. Raises ``ConfigError``."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise ConfigError(f"k takes a share such as 0.3 or 30%; received {text!r}.") from error
 
 
 def parse_bytes(text: str) -> int:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from blemish.errors import ConfigError
 from blemish.extraction import Branch
 from blemish.features.cache import half
-from blemish.matching.engine import pair_operations, table_bytes
+from blemish.matching.engine import least_memory, pair_operations, table_bytes
 from blemish.matching.store import Budget
 from blemish.progress import duration
 
@@ -22,7 +23,8 @@ def estimate(branches: Sequence[Branch], photos: int, budget: Budget) -> str:
     """One sentence: time for reading and for comparing, memory, and whether scratch files are needed.
 
     One photo of noise goes through each backbone and one pair of random images through the engine's product; the
-    rest is multiplication, so a cached batch will be quicker and a slow disk slower than said.
+    rest is multiplication, so a cached batch will be quicker and a slow disk slower than said. Raises ``ConfigError``
+    if the memory would not do for the comparison, before any photo is read.
     """
     reading = comparing = 0.0
     held = photos * 3 * branches[0].shape[0] * branches[0].shape[1]
@@ -30,10 +32,18 @@ def estimate(branches: Sequence[Branch], photos: int, budget: Budget) -> str:
     for branch in branches:
         noise = torch.randint(0, 256, (1, 3, *branch.shape), dtype=torch.uint8, device=branch.device)
         features = half(branch.backbone.extract(noise))  # the first call also pays for set-up
-        reading += photos * (_seconds(lambda b=branch, x=noise: b.backbone.extract(x)) + DECODE_S)  # type: ignore[misc]
+        start = time.perf_counter()
+        branch.backbone.extract(noise)
+        reading += photos * (time.perf_counter() - start + DECODE_S)
         one = type(features)([grid[0].cpu() for grid in features.grids], features.embedding[0].cpu())
         for grid in branch.tokens(one):
             tokens, channels = grid.shape[0] * grid.shape[1], grid.shape[2]
+            least = least_memory(tokens, channels, torch.get_num_threads())
+            if least > budget.left:
+                raise ConfigError(
+                    f"{budget.left / 2**20:.0f} MiB are left for matching and photos of {tokens} tokens need "
+                    f"{least / 2**20:.0f}. Allow more with --memory, or use a smaller --size."
+                )
             comparing += pair_operations(photos, tokens, channels) / _rate(tokens, channels)
             held += 4 * photos * tokens * channels
             table = max(table, table_bytes(photos, tokens))

@@ -127,7 +127,7 @@ def evaluate(
 def _read_run(run: Path) -> list[_Photo]:
     if not (run / "run.json").is_file():
         raise InputError(
-            f"{run} is not a finished run: it has no run.json. Type blemish evaluate RUN TRUTH, where RUN is "
+            f"{run} is not a finished run: it has no run.json. Type blemish eval RUN --truth TRUTH, where RUN is "
             "the folder that the scan wrote."
         )
     try:

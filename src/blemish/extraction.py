@@ -6,7 +6,6 @@ It knows nothing of distances, scores or outputs.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,9 +53,11 @@ class Branch:
     token_sets: list[TokenSet] = field(default_factory=list)
     embeddings: list[Float32] = field(default_factory=list)  # per photo: (E,), unit length
 
-    def cache_settings(self, deep_ceiling: int) -> dict[str, Any]:
-        """What decides this branch's features besides a photo's bytes."""
+    def cache_settings(self, at_least: tuple[int, int], deep_ceiling: int) -> dict[str, Any]:
+        """What decides this branch's features besides a photo's bytes. ``at_least``: the size that JPEGs are decoded
+        for, which is the largest of all branches."""
         return {
+            "at_least": at_least,
             "backbone": self.backbone.facts.name,
             "weights": self.backbone.weights_sha256,
             "layers": self.backbone.layers,
@@ -90,6 +91,7 @@ class Extracted:
     photos: list[PhotoFile] = field(default_factory=list)
     sha256: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason
+    clipped: list[str] = field(default_factory=list)  # paths of deep photos brighter than the white level
     from_cache: int = 0
 
 
@@ -100,15 +102,17 @@ def extract(
     *,
     deep_ceiling: int = 65535,
     batch: int = 1,
+    decoders: int = 2,
     progress: Callable[[int], None] = lambda photos: None,
 ) -> Extracted:
     """Decode ``photos`` once each and fill the branches with their tokens; unreadable photos are recorded.
 
     ``deep_ceiling``: the white level of 16-bit greyscale photos. ``batch``: photos a network call; on a CPU one at a
-    time is fastest, its activations stay in the processor's cache. ``progress(n)``: n more photos are finished.
+    time is fastest, its activations stay in the processor's cache. ``decoders``: photos decoded at the same time.
+    ``progress(n)``: n more photos are finished.
     """
     result = Extracted(pixels=budget.array((len(photos), *branches[0].shape, 3), np.uint8, share=0.15))
-    for group in _groups(_prefetch(photos, branches, deep_ceiling), batch):
+    for group in _groups(_prefetch(photos, branches, deep_ceiling, decoders), batch):
         ready = [item for item in group if isinstance(item, _ReadyPhoto)]
         for failed in (item for item in group if isinstance(item, _Failed)):
             result.unreadable[failed.path] = failed.reason
@@ -121,6 +125,8 @@ def extract(
             result.pixels.write(first + at, photo.pixels[0][None])
             result.photos.append(photo.file)
             result.sha256.append(photo.sha256)
+            if photo.clipped:
+                result.clipped.append(photo.file.path)
         progress(len(group))
     for store in (result.pixels, *(tokens.store for branch in branches for tokens in branch.token_sets)):
         store.shrink(len(result.photos))
@@ -132,6 +138,7 @@ class _ReadyPhoto:
     file: PhotoFile
     sha256: str
     pixels: list[RGB]  # (H, W, 3) at each branch's working resolution
+    clipped: bool
 
 
 @dataclass(frozen=True)
@@ -142,24 +149,24 @@ class _Failed:
 
 def _prepare(photo: PhotoFile, branches: Sequence[Branch], deep_ceiling: int) -> _ReadyPhoto | _Failed:
     """Decode, hash and resize one photo."""
-    largest = max((branch.shape for branch in branches), key=lambda shape: shape[0] * shape[1])
     try:
-        full = read_photo(photo, at_least=largest, deep_ceiling=deep_ceiling)
-        with photo.file.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        decoded = read_photo(photo, at_least=_largest(branches), deep_ceiling=deep_ceiling)
     except UnreadablePhoto as error:
         return _Failed(photo.path, str(error))
-    except OSError as error:
-        return _Failed(photo.path, f"cannot be read: {error.strerror or error}")
-    return _ReadyPhoto(photo, digest, [resize(full, b.shape, b.backbone.facts.resize) for b in branches])
+    pixels = [resize(decoded.pixels, branch.shape, branch.backbone.facts.resize) for branch in branches]
+    return _ReadyPhoto(photo, decoded.sha256, pixels, decoded.clipped)
+
+
+def _largest(branches: Sequence[Branch]) -> tuple[int, int]:
+    return max((branch.shape for branch in branches), key=lambda shape: shape[0] * shape[1])
 
 
 def _prefetch(
-    photos: Sequence[PhotoFile], branches: Sequence[Branch], deep_ceiling: int
+    photos: Sequence[PhotoFile], branches: Sequence[Branch], deep_ceiling: int, decoders: int
 ) -> Iterator[_ReadyPhoto | _Failed]:
     """Prepared photos in order; a few are decoded ahead in threads while the backbone works."""
     waiting = iter(photos)
-    with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(decoders, thread_name_prefix="decode") as pool:
         ahead = deque(pool.submit(_prepare, photo, branches, deep_ceiling) for photo in islice(waiting, PREFETCH))
         try:
             while ahead:

@@ -30,7 +30,9 @@ def _cgroup_free(otherwise: int) -> int:
     folder = Path("/sys/fs/cgroup")
     try:
         limit = int((folder / "memory.max").read_text())
-        return max(0, limit - int((folder / "memory.current").read_text()))
+        used = int((folder / "memory.current").read_text())
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(statistics.get("inactive_file", 0)))  # file cache gives way
     except (OSError, ValueError):  # no limit ("max"), or another layout
         return otherwise
 

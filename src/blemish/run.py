@@ -1,13 +1,17 @@
-"""A run folder: written beside its final place, moved there when complete, with ``run.json`` as its last file.
+"""A run folder: written in a hidden folder beside its final place, moved there when complete, ``run.json`` last.
 
-It knows folders and the order of writing; what the files look like is the sinks' business.
+It knows folders and the order of writing; what the files look like is the sinks' business. It removes nothing that
+blemish did not write.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,80 +19,158 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import OutputError, RunError
+from blemish.inputs.images import RUN_MANIFEST, RUN_MARKER
 from blemish.progress import Progress, Silent
 from blemish.result import Result
 
-__all__ = ["MANIFEST", "default_out", "read_manifest", "save_result", "staging"]
+__all__ = ["check_out", "default_out", "read_manifest", "save_result", "staging", "write_sinks"]
 
-MANIFEST = "run.json"
-MARKER = "blemish.partial"  # in a folder that is still being written; a scan of photos passes it over
+WRITTEN = frozenset({"maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST})
 
 
 def default_out(source: Path) -> Path:
     """``parts/`` -> ``parts-blemish`` beside it."""
     source = source.expanduser().resolve()
-    return source.with_name(f"{source.stem if source.suffix.lower() == '.csv' else source.name}-blemish")
+    name = source.stem if source.suffix.lower() == ".csv" else source.name
+    return source.parent / f"{name or 'root'}-blemish"
 
 
 def check_out(out: Path, source: Path | None, overwrite: bool) -> Path:
-    """The absolute run folder, if a run may be written there. Raises ``OutputError``."""
+    """The absolute run folder, if a run may be written there. Raises ``OutputError``.
+
+    ``source``: the scanned folder or CSV, which must lie neither above nor below the run."""
     out = out.expanduser().resolve()
-    root = source.expanduser().resolve() if source is not None else None
-    if root is not None and root.is_dir() and (out == root or root in out.parents):
-        raise OutputError(
-            f"The run folder {str(out)!r} lies inside the photos; its pictures would be scanned next time. "
-            f"Choose another with --out, for example {str(default_out(root))!r}."
-        )
+    if source is not None:
+        root = source.expanduser().resolve()
+        if root.is_dir() and (out == root or root in out.parents):
+            raise OutputError(
+                f"The run folder {str(out)!r} lies inside the photos; its pictures would be scanned next time. "
+                f"Choose another with --out, for example {str(default_out(root))!r}."
+            )
+        if out in root.parents:
+            raise OutputError(
+                f"{str(out)!r} holds the photos themselves. A run needs a folder of its own: --out "
+                f"{str(default_out(root))!r}, for example."
+            )
     if out.is_file():
         raise OutputError(f"{str(out)!r} is a file; --out names a folder.")
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / MANIFEST).is_file():
-            raise OutputError(f"{str(out)!r} holds other files and no run. Choose an empty or new folder with --out.")
-        if not overwrite:
-            raise OutputError(f"{str(out)!r} holds a run already. Add --overwrite to replace it, or choose --out.")
+    _refuse_occupied(out, overwrite)
     return out
 
 
-@contextmanager
-def staging(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its place when the block ends well and vanishes when it does not.
-
-    Raises ``OutputError`` if it cannot be created, ``RunError`` if the disk fills up in between.
-    """
-    partial = out.with_name(out.name + ".partial")
-    try:
-        if partial.exists():
-            shutil.rmtree(partial)  # left by a run that was killed
-        partial.mkdir(parents=True)
-        (partial / MARKER).write_text(
-            "This folder is being written by blemish, or was left by a run that was killed.\n"
+def _refuse_occupied(out: Path, overwrite: bool) -> None:
+    """Only an absent or empty folder may be written, or one that holds a run and nothing else, if asked for."""
+    if not out.is_dir():
+        return
+    there = {child.name for child in out.iterdir() if not _is_staging(child, out)}
+    if not there:
+        return
+    if foreign := sorted(there - WRITTEN):
+        raise OutputError(
+            f"{str(out)!r} holds files that blemish did not write ({', '.join(foreign[:3])}). "
+            "Choose an empty or new folder with --out."
         )
+    read_manifest(out)
+    if not overwrite:
+        raise OutputError(f"{str(out)!r} holds a run already. Add --overwrite to replace it, or choose --out.")
+
+
+@contextmanager
+def staging(out: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A hidden folder that becomes ``out`` when the block ends well and vanishes when it does not.
+
+    It stands beside ``out``; or inside, if ``out`` is a mount point, which cannot be moved onto. Whatever killed runs
+    have left there is cleared. Raises ``OutputError`` if it cannot be made, ``RunError`` if it cannot be put in place.
+    """
+    mounted = out.is_dir() and os.path.ismount(out)
+    beside = out if mounted else out.parent
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        for child in beside.iterdir():
+            if _is_left_over(child, out):
+                shutil.rmtree(child, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name[:100]}.", suffix=".partial", dir=beside))
+        (partial / RUN_MARKER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
     except OSError as error:
-        raise OutputError(f"Cannot write to {str(out.parent)!r}: {error.strerror}. Choose another --out.") from error
+        raise OutputError(f"Cannot write to {str(beside)!r}: {error.strerror}. Choose another --out.") from error
     try:
         yield partial
-        (partial / MARKER).unlink()
-        _replace(out, partial)
-    except OSError as error:
-        raise RunError(_words(error, out)) from error
+        try:
+            _refuse_occupied(out, overwrite)  # another scan may have finished here in the meantime
+            (partial / RUN_MARKER).unlink()
+            partial.chmod(0o777 & ~_umask())  # mkdtemp's folders are private
+            if mounted:
+                _move_into(out, partial)
+            else:
+                _replace(out, partial)
+        except OSError as error:
+            raise RunError(_words(error, out)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _is_staging(folder: Path, out: Path) -> bool:
+    named = folder.name.startswith(f".{out.name[:100]}.") and folder.name.endswith(".partial")
+    return named and (folder / RUN_MARKER).is_file()
+
+
+def _is_left_over(folder: Path, out: Path) -> bool:
+    """Whether ``folder`` is the staging folder of a run to ``out`` that was killed on this machine."""
+    if not _is_staging(folder, out):
+        return False
+    try:
+        owner = json.loads((folder / RUN_MARKER).read_text())
+        if owner["host"] != socket.gethostname():
+            return False
+        os.kill(owner["process"], 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return False
+
+
 def _replace(out: Path, partial: Path) -> None:
     """Put ``partial`` in the place of ``out``, which is absent, empty or an older run."""
-    old = out.with_name(out.name + ".old")
+    old = partial.with_suffix(".old")
     if out.exists():
-        shutil.rmtree(old, ignore_errors=True)
         out.replace(old)
     partial.replace(out)
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _move_into(out: Path, partial: Path) -> None:
+    """Move the files of a run into ``out``, its manifest last; an older run's go first, its manifest before all."""
+    for name in sorted(WRITTEN, key=lambda name: name != RUN_MANIFEST):
+        old = out / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    for child in sorted(partial.iterdir(), key=lambda child: child.name == RUN_MANIFEST):
+        child.replace(out / child.name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def _words(error: OSError, out: Path) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    # Some libraries report a full disk without its error number.
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT} or (error.errno is None and _free(out.parent) < 2**20)
+    if full:
         return f"The disk is full; nothing was left in {str(out)!r}. Free some space or choose --out on another disk."
-    return f"Writing {str(out)!r} failed: {error.strerror or error} ({error.filename}). Nothing was left behind."
+    where = f" ({error.filename})" if error.filename else ""
+    return f"Writing {str(out)!r} failed: {error.strerror or error}{where}. Nothing was left behind."
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
 
 
 def save_result(
@@ -98,41 +180,46 @@ def save_result(
     maps: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-    source: Path | None = None,
 ) -> Path:
     """Write every sink of a result and the manifest, the manifest last. See ``Result.save``."""
-    out = check_out(out, source, overwrite)
-    with staging(out) as folder:
-        write_sinks(result, folder, maps or result.manifest["config"]["maps"], progress or Silent())
+    out = check_out(out, Path(result.manifest["source"]), overwrite)
+    with staging(out, overwrite) as folder:
+        write_sinks(result, folder, out, maps or result.manifest["config"]["maps"], progress or Silent())
     return out
 
 
-def write_sinks(result: Result, folder: Path, maps: str, progress: Progress) -> None:
-    """All files of a run, ``run.json`` last: its existence means that the others are complete."""
+def write_sinks(result: Result, folder: Path, out: Path, maps: str, progress: Progress) -> None:
+    """All files of a run into ``folder``, ``run.json`` last: its existence means that the others are complete.
+
+    ``out``: where the run will be, for the words of the ``RunError`` that a failing disk raises."""
     from blemish.sinks import csv, jsonl, overlays, report
     from blemish.sinks import maps as map_files
 
     start = time.perf_counter()
-    with progress.stage("writing results", 2 * len(result.scored)) as advance:
-        csv.write(result, folder / "results.csv")
-        jsonl.write(result, folder / "results.jsonl")
-        map_files.write(result, folder / "maps", maps, advance)
-        overlays.write(result, folder / "overlays", advance)
-        report.write(result, folder / "report.html")
-    timings = {**result.manifest["timings_s"], "writing results": round(time.perf_counter() - start, 3)}
-    manifest = {**result.manifest, "timings_s": timings}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    try:
+        with progress.stage("writing results", 2 * len(result.scored)) as advance:
+            csv.write(result, folder / "results.csv")
+            jsonl.write(result, folder / "results.jsonl")
+            map_files.write(result, folder / "maps", maps, advance)
+            overlays.write(result, folder / "overlays", advance)
+            report.write(result, folder / "report.html")
+        timings = {**result.manifest["timings_s"], "writing results": round(time.perf_counter() - start, 3)}
+        manifest = {**result.manifest, "timings_s": timings}
+        (folder / RUN_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(_words(error, out)) from error
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
     """``run.json`` of a finished run. Raises ``OutputError`` if ``run`` is not one."""
-    file = run / MANIFEST
+    file = run / RUN_MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        manifest["schema"], manifest["blemish"]
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise OutputError(
-            f"{str(run)!r} is not a finished run: it has no {MANIFEST}. Give the folder --out named."
+            f"{str(run)!r} is not a finished run: it has no {RUN_MANIFEST}. Give the folder that --out named."
         ) from error
-    except (OSError, ValueError) as error:
-        raise OutputError(f"Cannot read {str(file)!r}: {error}. Scan again to replace it.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{str(file)!r} is not the manifest of a run. Give the folder that --out named.") from error
     return manifest

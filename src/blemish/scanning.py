@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from blemish import batch_health, machine, manifest
-from blemish.config import ScanConfig
+from blemish.config import ScanConfig, with_options
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.estimate import estimate
 from blemish.extraction import Branch, Extracted, extract
@@ -38,6 +38,8 @@ __all__ = ["scan"]
 
 FEWEST = 3  # photos: with two, each is the other's only judge, and who is odd cannot be told
 PER_PIXEL = 900  # bytes a pixel of the working size that a network's activations take at their peak
+PER_DECODED_PIXEL = 10  # bytes: the decoder's own buffer, the array and a copy while converting or turning
+LEAST_FOR_ARRAYS = 2**26
 
 Float32 = npt.NDArray[np.float32]
 
@@ -58,7 +60,7 @@ def scan(
     Nothing is written but the feature cache; ``Result.save`` writes a run folder.
     Raises ``InputError``, ``ConfigError``, ``BackboneError`` (all ``UsageError``) or ``RunError``.
     """
-    config = _with_options(config or ScanConfig(), options)
+    config = with_options(config or ScanConfig(), options)
     progress = progress or Silent()
     clock = _Clock(progress)
     with _threads(config.threads):
@@ -73,10 +75,12 @@ def scan(
                 plan.budget,
                 deep_ceiling=plan.deep_ceiling,
                 batch=1 if plan.device == "cpu" else 16,
+                decoders=plan.decoders,
                 progress=advance,
             )
         plan.unreadable |= extracted.unreadable
         _require_enough(len(extracted.photos), plan.unreadable, plan.listing)
+        progress.note(plan.sees())
         scored = _score(plan, extracted, clock)
     return _result(plan, extracted, scored, clock, progress)
 
@@ -94,6 +98,7 @@ class _Plan:
     device: str
     device_reason: str
     branches: list[Branch]
+    decoders: int  # photos that are decoded at the same time
     budget: Budget
 
     @property
@@ -108,6 +113,12 @@ class _Plan:
             name, (height, width) = branch.backbone.facts.name, branch.shape
             layers = ", ".join(map(str, branch.backbone.layers))
             yield f"{name} at {width} x {height} pixels, layers {layers}; {self.device}: {self.device_reason}"
+
+    def sees(self) -> str:
+        """The smallest flaw, for the user; known once tokens are."""
+        extent = batch_health.smallest_flaw(self.headers, self.branches[0].token_sets[0].grid)
+        size = round((self.branches[0].shape[0] * self.branches[0].shape[1]) ** 0.5)
+        return f"Flaws from about {extent} pixels across are seen; --size {2 * size} sees half of that, slower"
 
 
 @dataclass(frozen=True)
@@ -130,9 +141,25 @@ def _plan(source: Path, config: ScanConfig, scratch: Path, clock: _Clock) -> _Pl
         ceiling = sixteen_bit_ceiling(deep)
     with clock.quiet("loading"):
         backbones = [load_backbone(name.strip(), config.layers, device) for name in config.backbone.split("+")]
-        branches = [_branch(backbone, config, headers, device, ceiling) for backbone in backbones]
-        budget = _budget(config, branches, scratch)
-    return _Plan(source, config, listing, headers, unreadable, ceiling, device, device_reason, branches, budget)
+        branches = [_branch(backbone, config, headers, device) for backbone in backbones]
+        if config.cache:
+            at_least = max((branch.shape for branch in branches), key=lambda shape: shape[0] * shape[1])
+            for branch in branches:
+                branch.cache = FeatureCache(cache_dir(), branch.cache_settings(at_least, ceiling))
+        decoders, budget = _budget(config, branches, headers, scratch)
+    return _Plan(
+        source=source,
+        config=config,
+        listing=listing,
+        headers=headers,
+        unreadable=unreadable,
+        deep_ceiling=ceiling,
+        device=device,
+        device_reason=device_reason,
+        branches=branches,
+        decoders=decoders,
+        budget=budget,
+    )
 
 
 def _score(plan: _Plan, extracted: Extracted, clock: _Clock) -> _Scored:
@@ -154,8 +181,8 @@ def _result(plan: _Plan, extracted: Extracted, scored: _Scored, clock: _Clock, p
     paths = [photo.path for photo in extracted.photos]
     cache_problems = [branch.cache.broken for branch in plan.branches if branch.cache]
     warnings = batch_health.warnings(
-        [plan.headers[path] for path in paths], paths, rows, scored.between, plan.deep_ceiling, cache_problems
-    )
+        [plan.headers[path] for path in paths], paths, rows, scored.between, cache_problems
+    ) + batch_health.white_level(plan.headers.values(), plan.deep_ceiling, extracted.clipped)
     for warning in warnings:
         progress.note(f"Note: {warning}")
     for branch in plan.branches:
@@ -224,14 +251,6 @@ class _Clock:
         self.timings[name] = round(time.perf_counter() - start, 3)
 
 
-def _with_options(config: ScanConfig, options: dict[str, Any]) -> ScanConfig:
-    try:
-        return config.updated(**options)
-    except TypeError as error:
-        known = ", ".join(config.as_dict())
-        raise ConfigError(f"Unknown option among {', '.join(options)}; known are {known}.") from error
-
-
 def _probe_all(listing: Listing) -> tuple[dict[str, Header], dict[str, str]]:
     """Headers of the photos, and the reasons of those that have none: path -> header, path -> reason."""
     headers: dict[str, Header] = {}
@@ -241,6 +260,8 @@ def _probe_all(listing: Listing) -> tuple[dict[str, Header], dict[str, str]]:
             headers[photo.path] = probe(photo)
         except UnreadablePhoto as error:
             unreadable[photo.path] = str(error)
+        except Exception as error:  # whatever a decoder has not foreseen: one file never ends a scan
+            unreadable[photo.path] = f"damaged: {error}"
     return headers, unreadable
 
 
@@ -255,18 +276,15 @@ def _require_enough(readable: int, unreadable: dict[str, str], listing: Listing)
     )
 
 
-def _branch(backbone: Backbone, config: ScanConfig, headers: dict[str, Header], device: str, ceiling: int) -> Branch:
+def _branch(backbone: Backbone, config: ScanConfig, headers: dict[str, Header], device: str) -> Branch:
     facts = backbone.facts
-    branch = Branch(
+    return Branch(
         backbone=backbone,
         shape=_working_shape(config, facts.size, facts.patch, headers),
         radii=config.radii or facts.radii,
         join=facts.join if config.join is None else config.join,
         device=device,
     )
-    if config.cache:
-        branch.cache = FeatureCache(cache_dir(), branch.cache_settings(ceiling))
-    return branch
 
 
 def _working_shape(config: ScanConfig, size: int, patch: int, headers: dict[str, Header]) -> tuple[int, int]:
@@ -278,18 +296,26 @@ def _working_shape(config: ScanConfig, size: int, patch: int, headers: dict[str,
     return max(4, round(height / patch)) * patch, max(4, round(width / patch)) * patch
 
 
-def _budget(config: ScanConfig, branches: Sequence[Branch], scratch: Path) -> Budget:
-    """What of ``--memory`` is left once the interpreter, the weights and the network's activations have theirs."""
+def _budget(
+    config: ScanConfig, branches: Sequence[Branch], headers: dict[str, Header], scratch: Path
+) -> tuple[int, Budget]:
+    """How many photos to decode at once, and what of ``--memory`` is left for arrays once the interpreter, the
+    weights, the network's activations and the decoders have theirs."""
     total = config.memory or machine.available_memory() // 2
     activations = max(branch.shape[0] * branch.shape[1] for branch in branches) * PER_PIXEL
+    largest = max(headers.values(), key=lambda header: header.width * header.height)
+    decoding = largest.width * largest.height * PER_DECODED_PIXEL
     left = total - machine.resident_memory() - activations
-    if left < 2**26:
-        needed = (total - left + 2**27) / 2**20
+    decoders = 2 if 2 * decoding < left // 4 else 1
+    left -= decoders * decoding
+    if left < LEAST_FOR_ARRAYS:
+        needed = (total - left + LEAST_FOR_ARRAYS) / 2**20
         raise ConfigError(
             f"{total / 2**20:.0f} MiB of memory are too little for {config.backbone} at "
-            f"{branches[0].shape[1]} x {branches[0].shape[0]} pixels: allow --memory {needed:.0f}MiB or reduce --size."
+            f"{branches[0].shape[1]} x {branches[0].shape[0]} pixels and photos of {largest.width} x {largest.height}: "
+            f"allow --memory {needed:.0f}MiB or reduce --size."
         )
-    return Budget(left, scratch)
+    return decoders, Budget(left, scratch)
 
 
 def _score_branch(branch: Branch, k: int, budget: Budget, advance: Advance) -> tuple[Float32, Float32]:

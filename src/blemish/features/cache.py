@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from blemish.features.registry import Features
 __all__ = ["FeatureCache", "half"]
 
 LIMIT = 4 * 2**30  # bytes; the entries used longest ago go first
-EXTRACTION_VERSION = 1  # raise it when the same settings begin to give other features
+EXTRACTION_VERSION = 2  # raise it when the same settings begin to give other features
 
 
 class FeatureCache:
@@ -38,8 +39,9 @@ class FeatureCache:
         file = self._file(photo_sha256)
         try:
             stored = load_file(file)
-            os.utime(file)  # used just now: prune() takes it last
             grids = [stored[f"grid{i}"] for i in range(len(stored) - 1)]
+            with suppress(OSError):  # a cache that may only be read
+                os.utime(file)  # used just now: prune() takes it last
             return Features(grids, stored["embedding"])
         except (OSError, SafetensorError, KeyError):
             return None  # absent, or cut short by a crash of the machine: it is computed and stored again
@@ -75,7 +77,8 @@ class FeatureCache:
         for _, size, file in sorted(entries, key=lambda entry: entry[0]):
             if excess <= 0:
                 return
-            file.unlink(missing_ok=True)
+            with suppress(OSError):
+                file.unlink()
             excess -= size
 
     def _file(self, photo_sha256: str) -> Path:

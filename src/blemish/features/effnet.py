@@ -20,7 +20,6 @@ __all__ = ["EfficientNetLite2", "load"]
 
 WEIGHTS_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 BATCH_NORM_EPS = 1e-3
-MARGIN = 32  # pixels mirrored on each side: two tokens of stride 16
 
 # (kernel, stride, expansion, input channels, output channels) of the blocks up to stride 16
 _BLOCKS = (
@@ -89,18 +88,11 @@ class EfficientNetLite2(nn.Module):
 
     @torch.inference_mode()
     def extract(self, photos: Tensor) -> Features:
-        """``photos: (b, 3, H, W)`` uint8 RGB, H and W multiples of 16 and at least 48 -> one grid
-        ``(b, H / s, W / s, C)`` per stride s.
+        """``photos: (b, 3, H, W)`` uint8 RGB, H and W multiples of 16 -> per stride s a grid (b, H / s, W / s, C).
 
-        The photo is mirrored beyond its border and the grids are cut back, because a network that pads with zeros
-        makes every photo's rim look unlike the rest of it (benchmarks/defaults.md: +0.04 image AUROC). The embedding
-        is the mean of the stride-16 grid: (b, 120).
+        The embedding is the mean of the stride-16 grid: (b, 120).
         """
-        x = F.pad(photos.float().div_(127.5).sub_(1), (MARGIN,) * 4, mode="reflect")
-        maps = {
-            stride: m[..., MARGIN // stride : -MARGIN // stride, MARGIN // stride : -MARGIN // stride]
-            for stride, m in self(x).items()
-        }
+        maps = self(photos.float().div_(127.5).sub_(1))
         grids = [maps[stride].permute(0, 2, 3, 1).contiguous() for stride in self.layers]
         return Features(grids=grids, embedding=maps[16].mean(dim=(2, 3)))
 

@@ -22,19 +22,14 @@ def unit_norm(x: Tensor) -> Tensor:
     return torch.where(norm > 1e-12, x / norm.clamp(min=1e-12), torch.full_like(x, constant))
 
 
-def aggregate(grid: Tensor, r: int, border: str = "zeros") -> Tensor:
-    """Mean over the r x r neighbourhood of every token: (b, h, w, C) -> same.
+def aggregate(grid: Tensor, r: int) -> Tensor:
+    """Mean over the r x r neighbourhood of every token, zeros beyond the border counted in: (b, h, w, C) -> same.
 
-    ``border``: what lies beyond it. ``zeros``, counted in, equals MuSc's unfold with adaptive pooling, whose output
-    length is C (Li et al. 2024, section 3.2); ``replicate`` repeats the outermost tokens, so that border tokens are
-    averaged over as many as the others and are not noisier."""
+    Equal to MuSc's unfold with adaptive pooling, whose output length is C (Li et al. 2024, section 3.2)."""
     if r == 1:
         return grid
-    channels_first = grid.permute(0, 3, 1, 2)
-    if border == "replicate":
-        channels_first = F.pad(channels_first, (r // 2,) * 4, mode="replicate")
-    padding = r // 2 if border == "zeros" else 0
-    return F.avg_pool2d(channels_first, r, stride=1, padding=padding, count_include_pad=True).permute(0, 2, 3, 1)
+    pooled = F.avg_pool2d(grid.permute(0, 3, 1, 2), r, stride=1, padding=r // 2, count_include_pad=True)
+    return pooled.permute(0, 2, 3, 1)
 
 
 def lnamd(grid: Tensor, r: int) -> TokenGrid:
@@ -56,7 +51,7 @@ def token_grids(grids: list[Tensor], radii: tuple[int, ...], join: bool) -> list
         return [lnamd(grid, r) for grid in grids for r in radii]
     coarsest = min((tuple(grid.shape[1:3]) for grid in grids), key=lambda shape: shape[0] * shape[1])
     layers = [unit_norm(_pool_to(grid, coarsest)) for grid in grids]
-    return [unit_norm(torch.cat([aggregate(layer, r, "replicate") for layer in layers], dim=-1)) for r in radii]
+    return [unit_norm(torch.cat([aggregate(layer, r) for layer in layers], dim=-1)) for r in radii]
 
 
 def _pool_to(grid: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -6,22 +6,28 @@ it never looks at labels or masks, and it does not know what the pixels are for.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from blemish.errors import InputError, UnreadablePhoto
 
 __all__ = [
+    "RUN_MANIFEST",
+    "RUN_MARKER",
     "SUFFIXES",
+    "Decoded",
     "Header",
     "PhotoFile",
     "find_photos",
@@ -36,9 +42,21 @@ __all__ = [
 RGB = npt.NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-RUN_MARKERS = ("run.json", "blemish.partial")  # a folder that holds one of these is our own output
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # Pillow knows many more, some of which start other programs
+RUN_MANIFEST, RUN_MARKER = "run.json", "blemish.partial"  # a folder with one of these can be our own output
 MAX_PIXELS = 178_956_970  # 0.5 GB decoded, Pillow's own limit; anything above is a mistake or an attack
+SAMPLE = 32  # deep photos that are looked at for their white level
 _EXIF_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE = 258
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _TURNED = {5, 6, 7, 8}  # EXIF orientations that exchange width and height
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -61,7 +79,16 @@ class Header:
 
     width: int
     height: int
-    deep: bool
+    deep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """``pixels: (H, W, 3)`` uint8 RGB, upright; ``sha256`` of the file; ``clipped``: brighter than the white level."""
+
+    pixels: RGB
+    sha256: str
+    clipped: bool
 
 
 def natural_key(path: str) -> tuple[list[list[tuple[int, int, str]]], str]:
@@ -70,146 +97,199 @@ def natural_key(path: str) -> tuple[list[list[tuple[int, int, str]]], str]:
     return [[(0, int(s), "") if s.isdecimal() else (1, 0, s) for s in part if s] for part in folded], path
 
 
-def find_photos(folder: Path) -> list[PhotoFile]:
-    """All photos below ``folder`` in natural order: recursive, without hidden files and blemish's own run folders.
+def find_photos(folder: Path) -> tuple[list[PhotoFile], int]:
+    """All photos below ``folder`` in natural order, and how many runs of ours were passed over.
 
-    A folder whose name ends like a photo's is listed too, so that it is reported instead of silently passed over.
-    Raises ``InputError`` if ``folder`` does not exist, is a file, or holds no photo."""
-    if not folder.exists():
+    Recursive, without hidden files and run folders. A folder whose name ends like a photo's, or that may not be
+    looked into, is listed too, so that it is reported as unreadable instead of silently passed over. Links to folders
+    are not followed: they can lead in circles.
+    Raises ``InputError`` if ``folder`` does not exist, is a file, is a run, or holds no photo."""
+    if not os.path.lexists(folder):
         raise InputError(f"There is no folder {str(folder)!r}. Type the path of a folder that holds photos.")
-    if not folder.is_dir():
+    if os.path.isfile(folder):  # noqa: PTH113 - Path.is_file raises where a parent may not be entered
         raise InputError(f"{str(folder)!r} is a file. Give the folder that holds the photos: {str(folder.parent)!r}?")
+    if _is_run(folder):
+        raise InputError(f"{str(folder)!r} is a run of blemish, not a folder of photos. Its report is report.html.")
     found: list[PhotoFile] = []
-    other = 0
-    # Links to folders are not followed: they can lead in circles.
-    for where, folders, files in os.walk(folder, onerror=_refuse_unreadable_root(folder)):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _is_run(Path(where) / name)]
-        for name in [*files, *folders]:
+    other = runs = 0
+    closed: list[Path] = []
+    for where, folders, files in os.walk(folder, onerror=_noting(closed)):
+        here = Path(where)
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in visible if not _is_run(here / name)]
+        runs += len(visible) - len(folders)
+        for name in (*files, *folders):
             if name.startswith("."):
                 continue
             if Path(name).suffix.lower() in SUFFIXES:
-                file = Path(where) / name
-                found.append(PhotoFile(_printable(file.relative_to(folder).as_posix()), file))
+                found.append(_photo(folder, here / name))
             elif name not in folders:
                 other += 1
+    if folder in closed:
+        raise InputError(f"Cannot look into {str(folder)!r}: no permission.")
+    found += [_photo(folder, place) for place in closed if place.suffix.lower() not in SUFFIXES]
     if not found:
-        seen = f"{other} other files" if other else "nothing"
-        raise InputError(f"No photos in {str(folder)!r}, only {seen}. Readable are {', '.join(sorted(SUFFIXES))}.")
-    return sorted(found, key=lambda photo: natural_key(photo.path))
+        seen = f"holds {other} other files and no photos" if other else "is empty"
+        raise InputError(f"{str(folder)!r} {seen}. Readable are {', '.join(sorted(SUFFIXES))}.")
+    return sorted(found, key=lambda photo: natural_key(photo.path)), runs
 
 
-def _printable(path: str) -> str:
-    """Names that are not valid UTF-8 (old disks) get replacement characters, so that every sink can write them."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def _photo(root: Path, file: Path) -> PhotoFile:
+    # Names that are not valid UTF-8 (old disks) are escaped, so that every sink can write them and none coincide.
+    path = file.relative_to(root).as_posix().encode("utf-8", "surrogateescape")
+    return PhotoFile(path.decode("utf-8", "backslashreplace"), file)
 
 
 def _is_run(folder: Path) -> bool:
-    return any((folder / marker).is_file() for marker in RUN_MARKERS)
+    """A finished run of ours, or one that is being written."""
+    try:
+        if (folder / RUN_MARKER).is_file():
+            return True
+        manifest = json.loads((folder / RUN_MANIFEST).read_bytes())
+        return isinstance(manifest, dict) and "blemish" in manifest
+    except (OSError, ValueError):
+        return False
 
 
-def _refuse_unreadable_root(root: Path) -> Any:
-    def refuse(error: OSError) -> None:
-        if error.filename is not None and Path(error.filename) == root:
-            raise InputError(f"Cannot look into {str(root)!r}: {error.strerror}. Check the folder's permissions.")
-
-    return refuse
+def _noting(closed: list[Path]) -> Callable[[OSError], None]:
+    return lambda error: closed.append(Path(error.filename))
 
 
 def probe(photo: PhotoFile) -> Header:
     """Read the header only. Raises ``UnreadablePhoto``."""
-    with _open(photo.file) as image:
+    _check_file(photo.file)
+    with _opened(photo.file, photo.file.suffix) as image:
+        if isinstance(image, _DeepTiff):
+            return Header(image.shape[1], image.shape[0], deep=True)
         width, height = image.size
-        exif = Image.Image.getexif(image)  # PngImageFile's own version decodes the whole file
-        if exif.get(_EXIF_ORIENTATION) in _TURNED:
+        if _orientation(image) in _TURNED:
             width, height = height, width
-        return Header(width, height, image.mode.startswith(("I", "F")))
+        return Header(width, height, image.mode.startswith("I"))
 
 
 def sixteen_bit_ceiling(photos: Sequence[PhotoFile]) -> int:
-    """The white level of a batch's deep greyscale photos: 2^n - 1 for the smallest n in 10, 12, 14, 16 that holds
-    them.
+    """The white level of a batch's deep photos: 2^n - 1 for the smallest n in 10, 12, 14, 16 that holds them.
 
     Cameras store 10 or 12 bits in 16-bit files; dividing by 65535 would make such photos nearly black. The rule must
-    be one for the batch, else a dark part would be brightened; up to 16 photos spread over the batch are looked at.
+    be one for the batch, else a dark part would be brightened; a sample spread over the batch is looked at, and
+    photos that turn out brighter are reported as clipped.
     """
     if not photos:
         return 65535
-    step = max(1, len(photos) // 16)
     brightest = 0
-    for photo in photos[::step]:
+    for at in np.linspace(0, len(photos) - 1, min(SAMPLE, len(photos))).astype(int):
         try:
-            with _open(photo.file) as image:
-                if image.mode.startswith("I"):
-                    brightest = max(brightest, int(np.asarray(image).max(initial=0)))
+            with _opened(photos[at].file, photos[at].file.suffix) as image:
+                brightest = max(brightest, int(_samples(image).max(initial=0)))
         except Exception:
             continue  # it is reported when its turn comes
     return next((2**bits - 1 for bits in (10, 12, 14) if brightest < 2**bits), 65535)
 
 
-def read_photo(photo: PhotoFile, at_least: tuple[int, int] | None = None, deep_ceiling: int = 65535) -> RGB:
-    """Decode to (H, W, 3) uint8 RGB, upright, alpha laid over white.
+def read_photo(photo: PhotoFile, at_least: tuple[int, int] | None = None, deep_ceiling: int = 65535) -> Decoded:
+    """Read a file once, hash it and decode it: upright, alpha laid over white.
 
     ``at_least`` (height, width): a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as it stays at least
     twice that large, which saves most of the time on camera-size files. ``deep_ceiling``: the value of a 16-bit
-    greyscale photo that is white. Raises ``UnreadablePhoto`` with the reason.
+    photo that is white. Raises ``UnreadablePhoto`` with the reason.
     """
+    _check_file(photo.file)
     try:
-        with _open(photo.file) as image:
-            if at_least is not None and image.format == "JPEG":
+        data = photo.file.read_bytes()
+        with _opened(io.BytesIO(data), photo.file.suffix) as image:
+            if at_least is not None and isinstance(image, Image.Image) and image.format == "JPEG":
                 image.draft(None, (2 * max(at_least), 2 * max(at_least)))
-            return _to_rgb(ImageOps.exif_transpose(image), deep_ceiling)
+            pixels, clipped = _to_rgb(image, deep_ceiling)
     except UnreadablePhoto:
         raise
     except MemoryError as error:
         raise UnreadablePhoto("too large to decode in the memory that is free") from error
+    except PermissionError as error:
+        raise UnreadablePhoto("no permission to read it") from error
     except Exception as error:  # decoders of damaged files raise anything, struct.error among it
         raise UnreadablePhoto(f"damaged: {_first_line(error)}") from error
+    return Decoded(pixels, hashlib.sha256(data).hexdigest(), clipped)
 
 
-def _to_rgb(image: Image.Image, deep_ceiling: int) -> RGB:
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.float32) * (255 / deep_ceiling)
-        return _grey_to_rgb(grey)
+def _to_rgb(image: Image.Image | _DeepTiff, deep_ceiling: int) -> tuple[RGB, bool]:
+    """Pixels, and whether some are brighter than the white level of 16-bit photos."""
+    if isinstance(image, _DeepTiff) or image.mode.startswith("I"):
+        deep = _samples(image)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise UnreadablePhoto(f"values from {deep.min()} to {deep.max()}; save it with 16 bits or fewer")
+        levels = _levels(deep.astype(np.float32) * (255 / deep_ceiling))
+        return levels, bool(deep.max() > deep_ceiling)
     if image.mode == "F":
-        values = np.asarray(image)
+        values = _samples(image)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
             raise UnreadablePhoto("floating-point values outside 0 to 255; save it as an 8- or 16-bit image")
-        return _grey_to_rgb(values * (255.0 if values.max() <= 1 else 1.0))
+        return _levels(values * (255.0 if values.max() <= 1 else 1.0)), False
+    turn = _UPRIGHT.get(_orientation(image))
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.asarray(image.convert("RGB"))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return np.asarray(image if turn is None else image.transpose(turn)), False
 
 
-def _grey_to_rgb(grey: npt.NDArray[Any]) -> RGB:
-    levels = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
-    return np.repeat(levels[..., None], 3, axis=2)
+def _samples(image: Image.Image | _DeepTiff) -> npt.NDArray[Any]:
+    """Decoded values of a deep or floating-point photo, upright: (H, W) or (H, W, 3)."""
+    if isinstance(image, _DeepTiff):
+        return image.values()
+    turn = _UPRIGHT.get(_orientation(image))
+    return np.asarray(image if turn is None else image.transpose(turn))
 
 
-def _open(file: Path) -> Image.Image:
-    """Open for lazy decoding, or say in a few words why that is impossible."""
-    if file.is_dir():
-        raise UnreadablePhoto("a folder, not a photo")
-    if not file.exists():
-        raise UnreadablePhoto("broken link" if file.is_symlink() else "vanished while scanning")
+def _levels(values: npt.NDArray[Any]) -> RGB:
+    """Rounded to 0..255; grey repeated to three channels."""
+    levels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
+        exif = Image.Image.getexif(image)  # PngImageFile's own version decodes the whole file
+        return int(exif.get(_EXIF_ORIENTATION, 1))
+    except Exception:  # damaged metadata of a photo whose pixels may be sound
+        return 1
+
+
+def _check_file(file: Path) -> None:
+    """Say in a few words why a path is no readable file."""
+    try:
+        if file.is_dir():
+            closed = not os.access(file, os.R_OK | os.X_OK)
+            raise UnreadablePhoto("a folder that may not be looked into" if closed else "a folder, not a photo")
+        if not file.exists():
+            raise UnreadablePhoto("broken link" if file.is_symlink() else "there is no such file")
         if file.stat().st_size == 0:
             raise UnreadablePhoto("empty file (0 bytes)")
-        image: Image.Image = Image.open(file)
-    except UnreadablePhoto:
-        raise
+    except OSError as error:
+        raise UnreadablePhoto(f"cannot be reached: {error.strerror or error}") from error
+
+
+def _opened(source: Path | io.BytesIO, suffix: str) -> Image.Image | _DeepTiff:
+    """Open for lazy decoding; a context manager. Raises ``UnreadablePhoto``."""
+    try:
+        image: Image.Image | _DeepTiff = Image.open(source, formats=FORMATS)
     except PermissionError as error:
         raise UnreadablePhoto("no permission to read it") from error
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto("too many pixels; resize it or cut it into tiles") from error
     except UnidentifiedImageError as error:
-        decoded = _open_with_tifffile(file) if file.suffix.lower() in {".tif", ".tiff"} else None
-        if decoded is None:
+        if suffix.lower() not in {".tif", ".tiff"}:
             raise UnreadablePhoto("not an image, or its content does not match any known format") from error
-        image = decoded
+        image = _DeepTiff(source)
+    except UnreadablePhoto:
+        raise
     except Exception as error:
         raise UnreadablePhoto(f"damaged: {_first_line(error)}") from error
-    width, height = image.size
+    if isinstance(image, Image.Image) and _keeps_high_bytes_only(image):
+        if isinstance(source, Path):
+            image.close()
+        image = _DeepTiff(source)
+    width, height = (image.shape[1], image.shape[0]) if isinstance(image, _DeepTiff) else image.size
     if width * height == 0:
         raise UnreadablePhoto(f"no pixels ({width} x {height})")
     if width * height > MAX_PIXELS:
@@ -217,27 +297,46 @@ def _open(file: Path) -> Image.Image:
     return image
 
 
-def _open_with_tifffile(file: Path) -> Image.Image | None:
-    """TIFFs that Pillow does not know, foremost 16-bit RGB."""
-    import tifffile
+def _keeps_high_bytes_only(image: Image.Image) -> bool:
+    """Whether Pillow would read a 16-bit colour TIFF as 8 bits, which leaves 4 of a camera's 12."""
+    if image.format != "TIFF" or image.mode not in {"RGB", "RGBA"}:
+        return False
+    bits = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))  # type: ignore[attr-defined]
+    return bool(max(bits) > 8)
 
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            page = tiff.pages[0]
-            if page.size > 4 * MAX_PIXELS:
-                return None
-            values = np.asarray(page.asarray())
-    except Exception:  # tifffile and its codecs raise anything on damaged files; the caller words the reason
-        return None
-    if values.dtype == np.uint16:
-        values = (values // 257).astype(np.uint8)
-    if values.dtype != np.uint8 or values.ndim not in {2, 3}:
-        return None
-    if values.ndim == 3 and values.shape[0] in {3, 4} and values.shape[-1] not in {3, 4}:
-        values = np.moveaxis(values, 0, -1)  # planar
-    if values.ndim == 3 and values.shape[-1] not in {3, 4}:
-        return None
-    return Image.fromarray(values)
+
+class _DeepTiff:
+    """A TIFF of 16 bits in three or four channels. Raises ``UnreadablePhoto`` for any other."""
+
+    def __init__(self, source: Path | io.BytesIO) -> None:
+        import tifffile
+
+        if isinstance(source, io.BytesIO):
+            source.seek(0)
+        try:
+            self._tiff = tifffile.TiffFile(source)
+            page = self._tiff.pages[0]
+            shape, depth = page.shape, page.dtype
+        except Exception as error:  # tifffile raises anything on damaged files
+            raise UnreadablePhoto("not an image, or its content does not match any known format") from error
+        self._planar = len(shape) == 3 and shape[0] in {3, 4} and shape[2] not in {3, 4}
+        self.shape: tuple[int, ...] = (shape[1], shape[2], shape[0]) if self._planar else tuple(shape)
+        if depth != np.uint16 or len(self.shape) != 3 or self.shape[2] not in {3, 4}:
+            self._tiff.close()
+            raise UnreadablePhoto(
+                f"a TIFF of {depth} values in the shape {shape}; save it as an 8- or 16-bit RGB image"
+            )
+
+    def values(self) -> npt.NDArray[np.uint16]:
+        """(H, W, 3); a fourth channel is left out."""
+        values = np.asarray(self._tiff.pages[0].asarray())
+        return (np.moveaxis(values, 0, -1) if self._planar else values)[..., :3]
+
+    def __enter__(self) -> _DeepTiff:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._tiff.close()
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,6 +7,8 @@ not scanned along.
 from __future__ import annotations
 
 import csv
+import io
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,49 +35,48 @@ def list_photos(source: Path) -> Listing:
     Raises ``InputError`` with one sentence on what was found and what is needed.
     """
     if source.suffix.lower() == ".csv" and source.is_file():
-        return Listing(source.parent, _read_csv(source), f"photos listed in {source.name}")
+        return _read_csv(source)
     _refuse_whole_data_set(source)
     for reader in (_mvtec, _visa):
         listing = reader(source)
         if listing is not None:
             return listing
-    return Listing(source, find_photos(source))
+    photos, runs = find_photos(source)
+    return Listing(source, photos, f"{runs} earlier runs in it passed over" if runs else "")
 
 
 def _mvtec(folder: Path) -> Listing | None:
     """MVTec AD, MVTec LOCO and BTAD: test/<kind>/, ground_truth/<kind>/, usually train/."""
-    if not ((folder / "test").is_dir() and (folder / "ground_truth").is_dir()):
+    if not (_is_dir(folder / "test") and _is_dir(folder / "ground_truth")):
         return None
     return _part_of(folder, "test", "a published tree (test, ground_truth): only its test photos are scanned")
 
 
 def _visa(folder: Path) -> Listing | None:
     """VisA: Data/Images/{Normal,Anomaly}, Data/Masks."""
-    data = folder / "Data" if (folder / "Data").is_dir() else folder
-    if not ((data / "Images").is_dir() and (data / "Masks").is_dir()):
+    data = folder / "Data" if _is_dir(folder / "Data") else folder
+    if not (_is_dir(data / "Images") and _is_dir(data / "Masks")):
         return None
     part = (data / "Images").relative_to(folder).as_posix()
     return _part_of(folder, part, "a VisA class (Images, Masks): only its photos are scanned")
 
 
 def _part_of(folder: Path, part: str, note: str) -> Listing:
-    photos = [replace(photo, path=f"{part}/{photo.path}") for photo in find_photos(folder / part)]
-    return Listing(folder, photos, note)
+    photos, _ = find_photos(folder / part)
+    return Listing(folder, [replace(photo, path=f"{part}/{photo.path}") for photo in photos], note)
 
 
 def _refuse_whole_data_set(folder: Path) -> None:
     """A folder of classes is several products; scanning them together would make each look odd to the others."""
-    if not folder.is_dir():
-        return
     try:
-        below = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    except PermissionError:
+        below = sorted(child for child in folder.iterdir() if _is_dir(child) and not child.name.startswith("."))
+    except OSError:
         return  # find_photos words it
     classes = [
         child.name
         for child in below
-        if ((child / "test").is_dir() and ((child / "ground_truth").is_dir() or (child / "train").is_dir()))
-        or (child / "Data" / "Images").is_dir()
+        if (_is_dir(child / "test") and (_is_dir(child / "ground_truth") or _is_dir(child / "train")))
+        or _is_dir(child / "Data" / "Images")
     ]
     if len(classes) > 1:
         raise InputError(
@@ -84,24 +85,40 @@ def _refuse_whole_data_set(folder: Path) -> None:
         )
 
 
-def _read_csv(file: Path) -> list[PhotoFile]:
-    """Column ``image_path`` (or path, image, file, filename); paths relative to the CSV's folder; the rest ignored."""
+def _is_dir(folder: Path) -> bool:
+    return os.path.isdir(folder)  # noqa: PTH112 - Path.is_dir raises where a parent may not be entered
+
+
+def _read_csv(file: Path) -> Listing:
+    """Column ``image_path`` (or path, image, file, filename), separated by comma or semicolon; the rest is ignored.
+
+    Relative paths start at the CSV's folder. The photos' paths in the result are relative to that folder, or, if some
+    photos lie elsewhere, to the folder that holds them all."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as handle:
-            rows = csv.DictReader(handle)
-            columns = rows.fieldnames or []
-            column = next((name for name in columns if name.strip().lower() in _PATH_COLUMNS), None)
-            if column is None:
-                raise InputError(
-                    f"{str(file)!r} has the columns {', '.join(columns) or '(none)'}; "
-                    f"one of {', '.join(_PATH_COLUMNS)} is needed."
-                )
-            paths = [row[column].strip() for row in rows if (row[column] or "").strip()]
+        text = file.read_text(encoding="utf-8-sig")
+        header = text.partition("\n")[0]
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if ";" in header else ",")
+        columns = [name.strip() for name in rows.fieldnames or []]
+        rows.fieldnames = columns
+        column = next((name for name in columns if name.lower() in _PATH_COLUMNS), None)
+        if column is None:
+            raise InputError(
+                f"{str(file)!r} has the columns {', '.join(columns) or '(none)'}; "
+                f"one of {', '.join(_PATH_COLUMNS)} is needed."
+            )
+        listed = [row[column].strip() for row in rows if (row[column] or "").strip()]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"Cannot read {str(file)!r}: {error}. A UTF-8 CSV with a column image_path is needed."
         ) from error
-    unique = dict.fromkeys(paths)
-    if not unique:
+    if not listed:
         raise InputError(f"{str(file)!r} lists no photos below its header.")
-    return [PhotoFile(Path(path).as_posix(), file.parent / path) for path in unique]
+    folder = Path.cwd() / file.parent  # links are kept as they are: the user knows the photos by those names
+    folder = Path(os.path.normpath(folder))
+    files = [Path(os.path.normpath(folder / path)) for path in dict.fromkeys(listed)]
+    try:
+        root = Path(os.path.commonpath([folder, *(photo.parent for photo in files)]))
+    except ValueError as error:
+        raise InputError(f"{str(file)!r} lists photos on several drives; list those of one drive.") from error
+    photos = {photo.relative_to(root).as_posix(): photo for photo in files}
+    return Listing(root, [PhotoFile(path, photo) for path, photo in photos.items()], f"photos listed in {file.name}")

@@ -19,7 +19,7 @@ from torch import Tensor
 from blemish.errors import ConfigError
 from blemish.matching.store import ArrayStore, Budget
 
-__all__ = ["NearestTable", "match", "pair_operations", "table_bytes"]
+__all__ = ["NearestTable", "least_memory", "match", "pair_operations", "table_bytes"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -32,14 +32,23 @@ class NearestTable:
 
     store: ArrayStore  # (B, B, N) float32
 
-    @property
-    def images(self) -> int:
-        return self.store.shape[0]
-
     def row(self, image: int) -> Float32:
         """(B, N) float32."""
         row: Float32 = self.store.read(image, image + 1)[0]
         return row
+
+
+def _working_bytes(tokens: int, channels: int, threads: int) -> tuple[int, int]:
+    """Bytes beside the table: once (a product and a negated image a thread), and for every image of a block (its
+    tokens as read, its operands on the left and on the right, a row of distances a thread)."""
+    operand = 4 * tokens * (-(-(channels + 1) // 16) * 16)  # see _aligned
+    return threads * (4 * tokens * tokens + operand), 3 * operand + threads * 4 * tokens
+
+
+def least_memory(tokens: int, channels: int, threads: int) -> int:
+    """Bytes without which ``match`` refuses."""
+    products, per_image = _working_bytes(tokens, channels, threads)
+    return products + per_image
 
 
 def table_bytes(images: int, tokens: int) -> int:
@@ -70,11 +79,10 @@ def match(
     """
     images, count, channels = tokens.shape
     threads = threads or torch.get_num_threads()
-    products = threads * 4 * count * count
-    operand = 4 * count * (-(-(channels + 1) // 16) * 16)  # see _aligned
-    wanted = products + 2 * min(images, BLOCK) * operand
+    products, per_image = _working_bytes(count, channels, threads)
+    wanted = products + min(images, BLOCK) * per_image
     table = budget.array((images, images, count), np.float32, share=max(0.0, 1 - wanted / max(budget.left, 1)))
-    block = min(images, (budget.left - products) // (2 * operand))
+    block = min(images, (budget.left - products) // per_image)
     if block < 1:
         budget.release(table)
         raise ConfigError(
@@ -100,7 +108,8 @@ def _operands(tokens: Float32) -> Tensor:
     z = torch.from_numpy(tokens)
     operands = _aligned(*z.shape[:2], z.shape[2] + 1)
     operands[..., :-1] = z
-    operands[..., -1] = (z.square().sum(-1) + 1) / 2
+    for image, own in zip(z, operands, strict=True):  # one by one: the squares of a block would double its memory
+        own[:, -1] = (image.square().sum(-1) + 1) / 2
     return operands
 
 
@@ -137,7 +146,7 @@ def _match_blocks(
             start = max(i + 1, second)
             others = right[start - second :]
             if len(others):
-                table.write_part(i, start, _match_one(left[i - first], i, others, start, table, product))
+                _match_one(left[i - first], i, others, start, table, product, stop)
                 progress(len(others))
 
     torch_threads = torch.get_num_threads()
@@ -154,17 +163,21 @@ def _match_blocks(
         torch.set_num_threads(torch_threads)
 
 
-def _match_one(image: Tensor, i: int, others: Tensor, start: int, table: ArrayStore, product: Tensor) -> Float32:
-    """Image i against images ``start``, ``start + 1``, ...: writes their direction, returns its own (n, N)."""
+def _match_one(
+    image: Tensor, i: int, others: Tensor, start: int, table: ArrayStore, product: Tensor, stop: threading.Event
+) -> None:
+    """Image i against images ``start``, ``start + 1``, ...: both directions into the table."""
     negated = _aligned(*image.shape)
     negated.copy_(image)
     negated[:, -1].neg_()
     nearest = image.new_empty(len(others), image.shape[0])
     for at, other in enumerate(others):
+        if stop.is_set():
+            return
         torch.mm(other, negated.T, out=product)
         table.write_part(start + at, i, _distance(product.amax(1))[None].numpy())
         torch.amax(product, 0, out=nearest[at])
-    return _distance(nearest).numpy()
+    table.write_part(i, start, _distance(nearest).numpy())
 
 
 def _distance(half_negative_square: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class ArrayStore:
         except OSError as error:
             raise RunError(
                 f"Cannot write scratch data ({self.nbytes / 2**30:.1f} GiB in all): {error.strerror}. "
-                "Free some space, set TMPDIR to a larger disk, or allow more memory with --memory."
+                "Free some space, choose --out on a larger disk, or allow more memory with --memory."
             ) from error
 
 

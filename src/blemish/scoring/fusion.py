@@ -34,5 +34,6 @@ def fuse_backbones(maps: Sequence[Float32]) -> Float32:
     standard = []
     for m in maps:
         middle, high = np.percentile(m, [50, 99])
-        standard.append((m - middle) / max(high - middle, 1e-12))
+        spread = high - middle if high > middle else float(m.std())
+        standard.append((m - middle) / (spread if spread > 1e-6 else 1.0))  # a constant map says nothing
     return mean_maps([m.astype(np.float32) for m in standard])

@@ -66,5 +66,7 @@ def rscin(scores: npt.ArrayLike, embeddings: npt.ArrayLike, ks: Sequence[int]) -
     for k in ks:
         kept = order[:, : min(k, len(s))]
         weights = np.take_along_axis(similarity, kept, axis=1)
-        smoothed += (weights * s[kept]).sum(axis=1) / weights.sum(axis=1)
+        total = weights.sum(axis=1)
+        usable = np.abs(total) > 1e-6  # similarities of both signs can cancel: such a photo keeps its score
+        smoothed += np.where(usable, (weights * s[kept]).sum(axis=1) / np.where(usable, total, 1), s)
     return (smoothed / len(ks)).astype(np.float32)

@@ -15,6 +15,8 @@ def beside(folder: Path, path: str, suffix: str) -> Path:
 
     A name too long for that is cut, and a piece of its hash keeps it unique."""
     whole = PurePosixPath(path)
+    if whole.is_absolute() or ".." in whole.parts:
+        raise ValueError(f"{path!r} would be written outside {folder}")
     name = whole.name.encode()
     if len(name) + len(suffix) > LONGEST:
         digest = hashlib.sha256(name).hexdigest()[:12]

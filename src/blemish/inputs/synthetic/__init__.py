@@ -82,16 +82,18 @@ def write_batch(out: Path, photos: Iterable[SyntheticPhoto], *, jpeg_quality: in
     """
     (out / "photos").mkdir(parents=True, exist_ok=True)
     (out / "masks").mkdir(exist_ok=True)
-    with (out / "truth.csv").open("w", newline="", encoding="utf-8") as file:
+    rows = []
+    for photo in photos:
+        Image.fromarray(photo.pixels).save(out / "photos" / photo.name, quality=jpeg_quality)
+        flawed = photo.kind != "good"
+        mask_path = f"masks/{Path(photo.name).stem}.png" if flawed else ""
+        if flawed:
+            Image.fromarray(photo.mask.astype(np.uint8) * 255).save(out / mask_path)
+        rows.append((photo.name, int(flawed), mask_path, photo.kind, photo.variant))
+    with (out / "truth.csv").open("w", newline="", encoding="utf-8") as file:  # last: it says that all are there
         truth = csv.writer(file, lineterminator="\n")
         truth.writerow(("image_path", "label", "mask_path", "kind", "variant"))
-        for photo in photos:
-            Image.fromarray(photo.pixels).save(out / "photos" / photo.name, quality=jpeg_quality)
-            flawed = photo.kind != "good"
-            mask_path = f"masks/{Path(photo.name).stem}.png" if flawed else ""
-            if flawed:
-                Image.fromarray(photo.mask.astype(np.uint8) * 255).save(out / mask_path)
-            truth.writerow((photo.name, int(flawed), mask_path, photo.kind, photo.variant))
+        truth.writerows(rows)
     return out
 
 
