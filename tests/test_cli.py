@@ -92,7 +92,7 @@ def test_flags_override_the_file_and_print_config_round_trips(
         (["scan", "FOLDER", "--config", "none.toml"], 2, "Cannot read the configuration"),
         (["scan", "FOLDER", "--colour", "red"], 2, "No such option"),
         (["scan"], 2, "Missing argument"),
-        (["eval", "FOLDER", "--truth", "FOLDER"], 2, "Type blemish eval RUN --truth TRUTH"),
+        (["eval", "FOLDER", "--truth", "FOLDER"], 2, "Give the folder that --out named"),
         (["scan", "FOLDER", "--threads", "100000"], 2, "1 to 256"),
         (["synth", "FOLDER/0.png"], 2, "is not an empty folder"),
         (["synth", "FOLDER"], 2, "is not an empty folder"),

@@ -62,7 +62,7 @@ def write_run(folder: Path, paths: list[str], *, maps: bool = True, seed: int = 
     header = ["path", "score", "rank", "percentile", "width", "height", "status", "reason", "duplicate_of"]
     with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *lines])
-    (folder / "run.json").write_text(json.dumps({"schema": 1}))
+    (folder / "run.json").write_text(json.dumps({"schema": 1, "blemish": "0.1.0"}))
     return folder
 
 
@@ -358,14 +358,14 @@ def test_csv_truth_without_masks(tmp_path):
 
 
 def test_not_a_run(tree, tmp_path):
-    with pytest.raises(InputError, match="blemish evaluate RUN TRUTH"):
+    with pytest.raises(InputError, match="not a finished run"):
         evaluate(tmp_path, tree)
     run = write_run(tmp_path / "run", photos_of(tree, tree))
-    (run / "run.json").write_text('{"schema": 2}')
+    (run / "run.json").write_text('{"schema": 2, "blemish": "9.0"}')
     with pytest.raises(InputError, match="schema 2"):
         evaluate(run, tree)
     (run / "run.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="not the manifest"):
         evaluate(run, tree)
 
 

@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image
 
 from blemish.config import ScanConfig
-from blemish.errors import OutputError, RunError
+from blemish.errors import InputError, OutputError, RunError
 from blemish.result import Result
 from blemish.run import check_out, default_out, read_manifest, staging
 from blemish.scanning import scan
@@ -225,8 +225,8 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_run(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="not a finished run"):
+    with pytest.raises(InputError, match="not a finished run"):
         read_manifest(tmp_path)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(OutputError, match="not the manifest"):
+    with pytest.raises(InputError, match="not the manifest"):
         read_manifest(tmp_path)

@@ -8,7 +8,6 @@ a time, twice; what is kept per photo is a row of counts of 27 KB.
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,11 +32,11 @@ from blemish.metrics.ranking import (
     rank_counts,
 )
 from blemish.progress import Advance, Progress, Silent
+from blemish.run import read_manifest
 from blemish.sinks.names import beside
 
 __all__ = ["Evaluation", "Row", "evaluate"]
 
-SCHEMA = 1  # of run.json
 ASPECT_TOLERANCE = 0.02  # a mask whose width / height differs more than this from its photo's is reported
 
 Float32 = npt.NDArray[np.float32]
@@ -125,22 +124,13 @@ def evaluate(
 
 
 def _read_run(run: Path) -> list[_Photo]:
-    if not (run / "run.json").is_file():
-        raise InputError(
-            f"{run} is not a finished run: it has no run.json. Type blemish eval RUN --truth TRUTH, where RUN is "
-            "the folder that the scan wrote."
-        )
+    read_manifest(run)
     try:
-        manifest = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        schema = manifest.get("schema") if isinstance(manifest, dict) else None
         with (run / "results.csv").open(encoding="utf-8-sig", newline="") as file:
             # in the order of names, so that resamples do not depend on the ranking
-            photos = sorted((_photo(line) for line in csv.DictReader(file)), key=lambda photo: photo.path)
+            return sorted((_photo(line) for line in csv.DictReader(file)), key=lambda photo: photo.path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"The run in {run} is damaged ({error}). Scan the photos again.") from error
-    if schema != SCHEMA:
-        raise InputError(f"The run in {run} has schema {schema!r}, this blemish reads {SCHEMA}. Scan the photos again.")
-    return photos
 
 
 def _photo(line: Mapping[str, str]) -> _Photo:

@@ -10,11 +10,10 @@ from typing import Any
 
 from blemish.config import ScanConfig
 from blemish.extraction import Branch
+from blemish.paths import RUN_SCHEMA
 from blemish.result import ColourScale, Photo
 
-__all__ = ["SCHEMA", "build"]
-
-SCHEMA = 1
+__all__ = ["build"]
 
 
 def build(
@@ -33,7 +32,7 @@ def build(
     """A JSON-able dictionary. ``resolved``: what was chosen where ``config`` left it open."""
     scored = sum(photo.status == "ok" for photo in photos)
     return {
-        "schema": SCHEMA,
+        "schema": RUN_SCHEMA,
         "blemish": version("blemish"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": source,

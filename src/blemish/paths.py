@@ -1,4 +1,4 @@
-"""Where blemish keeps what it downloaded or converted; it knows folders, not what lies in them."""
+"""Names and places on disk that several rooms agree on; it knows folders, not what lies in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["cache_dir"]
+__all__ = ["RUN_MANIFEST", "RUN_MARKER", "RUN_SCHEMA", "cache_dir"]
+
+RUN_MANIFEST = "run.json"  # the last file of a run: it says that the others are complete
+RUN_SCHEMA = 1  # raised when the files of a run change so that older programs would misread them
+RUN_MARKER = "blemish.partial"  # in a folder that is still being written, or was left by a run that was killed
 
 
 def cache_dir() -> Path:

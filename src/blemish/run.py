@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from blemish.errors import OutputError, RunError
-from blemish.inputs.images import RUN_MANIFEST, RUN_MARKER
+from blemish.errors import InputError, OutputError, RunError
+from blemish.paths import RUN_MANIFEST, RUN_MARKER, RUN_SCHEMA
 from blemish.progress import Progress, Silent
 from blemish.result import Result
 
@@ -70,7 +70,10 @@ def _refuse_occupied(out: Path, overwrite: bool) -> None:
             f"{str(out)!r} holds files that blemish did not write ({', '.join(foreign[:3])}). "
             "Choose an empty or new folder with --out."
         )
-    read_manifest(out)
+    try:
+        read_manifest(out)
+    except InputError as error:
+        raise OutputError(f"{error} Or choose an empty or new folder with --out.") from error
     if not overwrite:
         raise OutputError(f"{str(out)!r} holds a run already. Add --overwrite to replace it, or choose --out.")
 
@@ -211,15 +214,17 @@ def write_sinks(result: Result, folder: Path, out: Path, maps: str, progress: Pr
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """``run.json`` of a finished run. Raises ``OutputError`` if ``run`` is not one."""
+    """``run.json`` of a finished run. Raises ``InputError`` if ``run`` is not one that this version can read."""
     file = run / RUN_MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        manifest["schema"], manifest["blemish"]
+        schema, _ = manifest["schema"], manifest["blemish"]
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise OutputError(
+        raise InputError(
             f"{str(run)!r} is not a finished run: it has no {RUN_MANIFEST}. Give the folder that --out named."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{str(file)!r} is not the manifest of a run. Give the folder that --out named.") from error
+        raise InputError(f"{str(file)!r} is not the manifest of a run. Give the folder that --out named.") from error
+    if schema != RUN_SCHEMA:
+        raise InputError(f"{str(run)!r} has schema {schema!r}, this blemish reads {RUN_SCHEMA}. Scan the photos again.")
     return manifest

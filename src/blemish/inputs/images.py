@@ -22,10 +22,9 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from blemish.errors import InputError, UnreadablePhoto
+from blemish.paths import RUN_MANIFEST, RUN_MARKER
 
 __all__ = [
-    "RUN_MANIFEST",
-    "RUN_MARKER",
     "SUFFIXES",
     "Decoded",
     "Header",
@@ -43,7 +42,6 @@ RGB = npt.NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # Pillow knows many more, some of which start other programs
-RUN_MANIFEST, RUN_MARKER = "run.json", "blemish.partial"  # a folder with one of these can be our own output
 MAX_PIXELS = 178_956_970  # 0.5 GB decoded, Pillow's own limit; anything above is a mistake or an attack
 SAMPLE = 32  # deep photos that are looked at for their white level
 _EXIF_ORIENTATION = 0x0112
