@@ -24,7 +24,7 @@ from blemish.features.registry import Backbone, Features
 from blemish.inputs.images import PhotoFile, read_photo, resize
 from blemish.matching.store import ArrayStore, Budget
 
-__all__ = ["Branch", "Extracted", "TokenSet", "extract"]
+__all__ = ["Branch", "Extracted", "TokenSet", "extract", "largest_shape"]
 
 PREFETCH = 4  # photos decoded ahead of the backbone
 
@@ -63,6 +63,8 @@ class Branch:
             "layers": self.backbone.layers,
             "shape": self.shape,
             "resize": self.backbone.facts.resize,
+            "mean": self.backbone.facts.mean,
+            "std": self.backbone.facts.std,
             "deep_ceiling": deep_ceiling,
         }
 
@@ -150,14 +152,15 @@ class _Failed:
 def _prepare(photo: PhotoFile, branches: Sequence[Branch], deep_ceiling: int) -> _ReadyPhoto | _Failed:
     """Decode, hash and resize one photo."""
     try:
-        decoded = read_photo(photo, at_least=_largest(branches), deep_ceiling=deep_ceiling)
+        decoded = read_photo(photo, at_least=largest_shape(branches), deep_ceiling=deep_ceiling)
     except UnreadablePhoto as error:
         return _Failed(photo.path, str(error))
     pixels = [resize(decoded.pixels, branch.shape, branch.backbone.facts.resize) for branch in branches]
     return _ReadyPhoto(photo, decoded.sha256, pixels, decoded.clipped)
 
 
-def _largest(branches: Sequence[Branch]) -> tuple[int, int]:
+def largest_shape(branches: Sequence[Branch]) -> tuple[int, int]:
+    """The working (height, width) that JPEGs have to be decoded for."""
     return max((branch.shape for branch in branches), key=lambda shape: shape[0] * shape[1])
 
 

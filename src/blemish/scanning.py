@@ -21,7 +21,7 @@ from blemish import batch_health, machine, manifest
 from blemish.config import ScanConfig, with_options
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.estimate import estimate
-from blemish.extraction import Branch, Extracted, extract
+from blemish.extraction import Branch, Extracted, extract, largest_shape
 from blemish.features.cache import FeatureCache
 from blemish.features.registry import Backbone, load_backbone
 from blemish.inputs.images import Header, PhotoFile, median_aspect, probe, sixteen_bit_ceiling
@@ -143,9 +143,9 @@ def _plan(source: Path, config: ScanConfig, scratch: Path, clock: _Clock) -> _Pl
         backbones = [load_backbone(name.strip(), config.layers, device) for name in config.backbone.split("+")]
         branches = [_branch(backbone, config, headers, device) for backbone in backbones]
         if config.cache:
-            at_least = max((branch.shape for branch in branches), key=lambda shape: shape[0] * shape[1])
             for branch in branches:
-                branch.cache = FeatureCache(cache_dir(), branch.cache_settings(at_least, ceiling))
+                settings = branch.cache_settings(largest_shape(branches), ceiling)
+                branch.cache = FeatureCache(cache_dir(), settings)
         decoders, budget = _budget(config, branches, headers, scratch)
     return _Plan(
         source=source,
