@@ -117,8 +117,9 @@ class _Plan:
     def sees(self) -> str:
         """The smallest flaw, for the user; known once tokens are."""
         extent = batch_health.smallest_flaw(self.headers, self.branches[0].token_sets[0].grid)
-        size = round((self.branches[0].shape[0] * self.branches[0].shape[1]) ** 0.5)
-        return f"Flaws from about {extent} pixels across are seen; --size {2 * size} sees half of that, slower"
+        side = (self.branches[0].shape[0] * self.branches[0].shape[1]) ** 0.5
+        twice = 64 * round(side / 32)
+        return f"Flaws from about {extent} pixels across are seen; --size {twice} sees half of that, slower"
 
 
 @dataclass(frozen=True)
