@@ -277,7 +277,7 @@ def test_too_little_memory_names_what_is_needed(parts: Path) -> None:
         ("k", 0.0, "above 0"),
         ("size", 7, "32 to 4096"),
         ("fit", "crop", "keep or stretch"),
-        ("image_score", "mean", "excess or max"),
+        ("image_score", "mean", "max or excess"),
         ("radii", (2,), "odd numbers"),
         ("radii", (), "at least one"),
         ("maps", "big", "working, original or none"),

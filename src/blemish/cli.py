@@ -81,7 +81,7 @@ def scan(
     ] = None,
     fit: Annotated[str | None, typer.Option(help="keep: the batch's median shape; stretch: a square.")] = None,
     image_score: Annotated[
-        str | None, typer.Option(help="excess over the usual at its place, or max as published.")
+        str | None, typer.Option(help="max, as published, or excess over the usual at its place.")
     ] = None,
     rscin: Annotated[
         str | None, typer.Option(help="Image re-scoring by similar photos, e.g. 1,2,3; off by default.")

@@ -27,7 +27,7 @@ class ScanConfig:
     radii: tuple[int, ...] | None = None  # LNAMD neighbourhoods, odd
     join: bool | None = None  # one grid of all layers (True) or one matching pass a layer (False)
     k: float = 0.3  # share of the other photos that vote on a token
-    image_score: str = "excess"  # largest excess over the usual at its place, or as published: max
+    image_score: str = "max"  # the map's largest value, as published; excess: above the usual at its place
     rscin: tuple[int, ...] = ()  # neighbours of MuSc's image re-scoring, e.g. (1, 2, 3); empty: off
     maps: str = "working"  # resolution of the written maps: working, original or none
     device: str = "auto"  # auto, cpu, cuda, cuda:1
@@ -63,7 +63,7 @@ class ScanConfig:
             (self.radii == (), "radii needs at least one odd number, for example 3."),
             (
                 self.image_score not in ("excess", "max"),
-                f"image_score is excess or max; received {self.image_score!r}.",
+                f"image_score is max or excess; received {self.image_score!r}.",
             ),
             (any(n < 0 for n in self.rscin), f"rscin are counts of photos such as 1,2,3; received {self.rscin}."),
             (not self.backbone.strip(), "backbone is empty; `blemish backbones` lists them."),

@@ -41,7 +41,7 @@ def image_scores(grids: Float32, shape: tuple[int, int], rule: str) -> Float32:
 
     ``max``: the map's largest value, as published. ``excess``: the largest value of the map minus the batch's median
     map. An edge or a hole of the part is hard to match in every photo; only what exceeds the usual at its place
-    counts. Where parts lie in any pose the median map is flat and both rules rank nearly alike.
+    counts. It helps while fewer than half of the photos are flawed at one place, and hurts beyond.
     """
     usual = np.median(grids, axis=0) if rule == "excess" else np.zeros(grids.shape[1:], np.float32)
     return np.array([upsample(grid - usual, shape).max() for grid in grids], dtype=np.float32)
