@@ -44,7 +44,7 @@ def reference(z: np.ndarray) -> np.ndarray:
 shapes = st.tuples(st.integers(2, 9), st.integers(1, 12), st.integers(1, 20), st.integers(0, 1000))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(shapes)
 def test_equals_the_definition(shape: tuple[int, int, int, int]) -> None:
     z = unit_tokens(*shape)
@@ -53,7 +53,7 @@ def test_equals_the_definition(shape: tuple[int, int, int, int]) -> None:
     np.testing.assert_allclose(nearest(z)[far], reference(z)[far], atol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(shapes, st.integers(1, 4), st.integers(1, 3), st.booleans())
 def test_block_size_threads_and_disk_change_no_bit(
     shape: tuple[int, int, int, int], block: int, threads: int, on_disk: bool
@@ -65,7 +65,7 @@ def test_block_size_threads_and_disk_change_no_bit(
     np.testing.assert_array_equal(tight, nearest(z, PLENTY, 1))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(shapes, st.randoms(use_true_random=False))
 def test_batch_order_only_reorders_the_table(shape: tuple[int, int, int, int], random: object) -> None:
     z = unit_tokens(*shape)
