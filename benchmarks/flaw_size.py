@@ -19,7 +19,7 @@ from blemish.metrics.ranking import auroc
 from blemish.result import upsample
 
 PHOTO, PHOTOS, FLAWED = 1024, 30, 12
-EXTENTS = (16, 24, 32, 48)  # pixels of the photo
+EXTENTS = (16, 32, 48)  # pixels of the photo
 PRODUCTS = ("washer", "board")
 SIZES = (512, 768)
 
