@@ -302,7 +302,7 @@ def test_the_manifest_says_what_was_run(parts: Path) -> None:
     assert manifest["schema"] == 1
     assert manifest["resolved"]["k"] == 2
     assert manifest["resolved"]["device"] == "cpu: no CUDA device"
-    assert manifest["resolved"]["smallest_flaw_px"] == 8
+    assert manifest["resolved"]["smallest_flaw_px"] == 12
     assert manifest["backbones"][0]["weights_sha256"] == "0" * 64
     assert set(manifest["timings_s"]) == {"listing", "loading", "reading photos", "comparing photos"}
 

@@ -15,7 +15,7 @@ from blemish.result import Photo
 
 __all__ = ["smallest_flaw", "two_products", "warnings", "white_level"]
 
-FLAW_TOKENS = 1.0  # extent of the smallest flaw that is still seen, in tokens (benchmarks/defaults.md)
+FLAW_TOKENS = 1.5  # extent, in tokens, from which at least half of all flaws are seen (benchmarks/flaw_size.md)
 SPLIT = 0.35  # silhouette from which two groups of photos are called two products
 SAMPLE = 400  # photos looked at for groups; enough to see two products, and cheap in any batch
 

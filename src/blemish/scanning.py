@@ -119,7 +119,7 @@ class _Plan:
         extent = batch_health.smallest_flaw(self.headers, self.branches[0].token_sets[0].grid)
         side = (self.branches[0].shape[0] * self.branches[0].shape[1]) ** 0.5
         twice = 64 * round(side / 32)
-        return f"Flaws from about {extent} pixels across are seen; --size {twice} sees half of that, slower"
+        return f"Flaws under about {extent} pixels are likely to be missed; --size {twice} sees half of that, slower"
 
 
 @dataclass(frozen=True)
