@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,87 @@ __all__ = ["ScanConfig", "parse_bytes", "parse_share", "read_config", "with_opti
 
 _UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "kb": 10**3, "m": 2**20, "mib": 2**20, "mb": 10**6}
 _UNITS |= {"g": 2**30, "gib": 2**30, "gb": 10**9, "t": 2**40, "tib": 2**40, "tb": 10**12}
+
+
+@dataclass(frozen=True)
+class FamilyConfig:
+    """How families of recurring flaws are looked for. Written as text: ``auto``, ``off``, or a rule and any fields,
+    ``published,omega=0.2,k_iqr=4.5``."""
+
+    rule: str = "auto"  # auto: our own; published: CoDeGraph to the letter; off
+    omega: tuple[float, ...] = ()  # reference ranks as shares of the batch; published takes one
+    smallest: int = 3  # photos that make a family
+    seed: int = 0  # of the community search
+    # auto
+    burn_out: float = 3.0  # robust deviations above the batch's tokens from which a token burns out
+    local_burn_out: float = 4.0  # the same above the other photos at its place
+    resolution: float = 0.3  # of the community search: the mean edge weight that holds regions together
+    beyond_batch: float = 1.15  # how many times as far as 95 % of all tokens the look is from the other photos
+    beyond_place: float = 1.2  # how many times as far as three quarters of the other photos at its place
+    # published
+    weighted: bool = True  # endurance ratios weighted by the reference distance
+    coverage: float = 0.95  # share of the photos that get ``degree`` neighbours
+    degree: int = 3
+    percentile: float = 25.0  # of the edge weights: the resolution of the community search
+    k_iqr: float = 3.0  # the fence: Q3 + k_iqr (Q3 - Q1) of the communities' densities
+    dependency_percentile: float = 99.0  # of the tokens outside: from which a member's token is excluded
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("auto", "published", "off"):
+            raise ConfigError(f"families is auto, published or off; received {self.rule!r}.")
+        omega = (self.omega,) if isinstance(self.omega, float | int) else tuple(self.omega)
+        object.__setattr__(self, "omega", omega or OMEGA["published" if self.rule == "published" else "auto"])
+        problems = (
+            (
+                not all(0 < share < 1 for share in self.omega),
+                f"omega are shares between 0 and 1; received {self.omega}.",
+            ),
+            (
+                self.rule == "published" and len(self.omega) != 1,
+                f"the published rule has one omega; received {self.omega}.",
+            ),
+            (self.smallest < 3, f"smallest is at least 3: two photos can agree by chance; received {self.smallest}."),
+            (self.resolution <= 0, f"resolution is above 0; received {self.resolution}."),
+            (not 0 < self.coverage <= 1, f"coverage is a share above 0; received {self.coverage}."),
+            (self.degree < 1, f"degree is at least 1; received {self.degree}."),
+            (
+                not (0 <= self.percentile <= 100 and 0 <= self.dependency_percentile <= 100),
+                f"percentiles are 0 to 100; received {self.percentile} and {self.dependency_percentile}.",
+            ),
+        )
+        for wrong, message in problems:
+            if wrong:
+                raise ConfigError(f"families: {message}")
+
+    @classmethod
+    def parse(cls, text: str) -> FamilyConfig:
+        """``published,omega=0.2,k_iqr=4.5``; several omegas are joined by ``/``. Raises ``ConfigError``."""
+        rule, *rest = (part.strip() for part in text.split(","))
+        values: dict[str, Any] = {"rule": rule}
+        known = {field.name: field.default for field in fields(cls)}
+        for part in rest:
+            name, equals, value = (piece.strip() for piece in part.partition("="))
+            if not equals or name not in known or name == "rule":
+                raise ConfigError(
+                    f"families has no setting {part!r}; write {rule},NAME=VALUE with a NAME of "
+                    f"{', '.join(list(known)[1:])}."
+                )
+            values[name] = _family_value(name, value, known[name])
+        return cls(**values)
+
+
+OMEGA = {"auto": (0.1, 0.2, 0.35), "published": (0.3,)}
+
+
+def _family_value(name: str, text: str, default: Any) -> Any:
+    try:
+        if name == "omega":
+            return tuple(parse_share(part) for part in text.split("/"))
+        if isinstance(default, bool):
+            return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
+        return type(default)(text)
+    except (ValueError, KeyError, ConfigError) as error:
+        raise ConfigError(f"families: {name} cannot be {text!r}.") from error
 
 
 @dataclass(frozen=True)
@@ -29,6 +110,7 @@ class ScanConfig:
     k: float = 0.3  # share of the other photos that vote on a token
     image_score: str = "max"  # the map's largest value, as published; excess: above the usual at its place
     rscin: tuple[int, ...] = ()  # neighbours of MuSc's image re-scoring, e.g. (1, 2, 3); empty: off
+    families: FamilyConfig = field(default_factory=FamilyConfig)  # recurring flaws: auto, published or off
     maps: str = "working"  # resolution of the written maps: working, original or none
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     memory: int | None = None  # bytes this process may take; None: half of what is free
@@ -74,7 +156,7 @@ class ScanConfig:
 
     def _check_types(self) -> None:
         """Lists become tuples, and 30% and 2GiB numbers, as on the command line and in TOML; the rest must fit."""
-        for name, given in self.as_dict().items():
+        for name, given in self._values().items():
             value = _parsed(name, given)
             if value is not None and not _fits(value, _TYPES[name]):
                 raise ConfigError(f"{name} cannot be {given!r}.")
@@ -82,6 +164,9 @@ class ScanConfig:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def _values(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def updated(self, **chosen: Any) -> ScanConfig:
         """A copy with those of ``chosen`` that are not None. Raises ``ConfigError`` for a bad value."""
@@ -116,15 +201,31 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("size", "memory", "threads"), (int,)),
     **dict.fromkeys(("join", "cache"), (bool,)),
     "k": (float, int),
+    "families": (FamilyConfig,),
 }
 
 
 def _parsed(name: str, value: Any) -> Any:
+    if name == "families" and isinstance(value, str):
+        return FamilyConfig.parse(value)
+    if name == "families" and isinstance(value, dict):
+        return _family_table(value)
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, str) and name in ("memory", "k"):
         return parse_bytes(value) if name == "memory" else parse_share(value)
     return value
+
+
+def _family_table(values: dict[str, Any]) -> FamilyConfig:
+    """From a TOML table or a run's manifest."""
+    known = [field.name for field in fields(FamilyConfig)]
+    if unknown := sorted(set(values) - set(known)):
+        raise ConfigError(f"families has no setting {', '.join(unknown)}; known are {', '.join(known)}.")
+    try:
+        return FamilyConfig(**values)
+    except TypeError as error:
+        raise ConfigError(f"families cannot be {values}: {error}.") from error
 
 
 def _fits(value: Any, wanted: tuple[type, ...]) -> bool:

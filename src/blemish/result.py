@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AnomalyMaps", "ColourScale", "Photo", "Result", "upsample"]
+__all__ = ["AnomalyMaps", "ColourScale", "Family", "Member", "Photo", "Result", "upsample"]
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
@@ -33,6 +33,54 @@ class Photo:
     height: int | None = None
     reason: str = ""  # why a photo is unreadable
     duplicate_of: str = ""  # path of the first photo with the same bytes, if there is one
+    family: int | None = None  # number of the family it belongs to; of several the one with the strongest evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One photo of a family, and where on it the family's look is: a box in shares of width and height."""
+
+    path: str
+    sha256: str  # of the file's bytes, so that a decision finds its photos again
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Family:
+    """Photos that share a look at some place which the other photos do not have.
+
+    ``defect``: the look may not vouch for itself, its tokens are out of the references. ``variant``: it is legitimate
+    and vouches for itself. ``unsure``: the batch alone cannot tell, the user is asked, and meanwhile nothing is taken
+    out.
+    """
+
+    number: int  # 1 = strongest evidence
+    kind: Literal["defect", "variant", "unsure"]
+    decided_by: Literal["blemish", "user"]
+    members: tuple[Member, ...]
+    place: Float32  # (h, w) share of the members whose token there carries the look
+    density: float  # of links among the members; 1 = every member's look matches every other's, for the auto rule
+    strength: float  # how far the look is from all other photos, in units of what is unusual in this batch
+    fence: float  # what the strength had to exceed
+    score_with: float  # median image score of the members while the look vouches for itself
+    score_without: float  # the same once it does not
+    question: str = ""  # why the user is asked; empty where the batch alone decides
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(member.path for member in self.members)
+
+    def evidence(self, photos: int) -> str:
+        """One sentence in plain words; ``photos``: how many were scored."""
+        count, others = len(self.members), photos - len(self.members)
+        return (
+            f"These {count} photos share a look here that the other {others} do not have: it matches within the "
+            f"{count}, and is {self.strength:.1f} times as far from everything else as what is already unusual "
+            f"in this batch."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +157,8 @@ class Result:
     """What a scan found. ``photos`` are ordered most anomalous first, unreadable ones last.
 
     ``grids: (B, h, w)`` float32 and ``pixels(b) -> (H, W, 3)`` uint8 count the scored photos in that order.
-    ``manifest`` is what ``run.json`` holds: resolved configuration, versions, weights, timings, counts.
+    ``manifest`` is what ``run.json`` holds: resolved configuration, versions, weights, timings, counts. ``families``
+    are groups of photos that share a flaw, or a question about one.
     """
 
     photos: tuple[Photo, ...]
@@ -119,6 +168,9 @@ class Result:
     scale: ColourScale
     warnings: tuple[str, ...] = ()
     manifest: dict[str, Any] = field(default_factory=dict)
+    families: tuple[Family, ...] = ()  # strongest evidence first
+    diagnosis: dict[str, Any] | None = None  # see ``blemish.diagnostics.Diagnosis``
+    keep: Callable[[Path], None] | None = None  # writes what `blemish decide` needs into a folder
 
     @property
     def scored(self) -> tuple[Photo, ...]:

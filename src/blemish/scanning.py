@@ -331,7 +331,7 @@ def _score_branch(branch: Branch, k: int, budget: Budget, advance: Advance) -> t
             nearest = table.row(i)
             grids[i] = msm(nearest, k).reshape(tokens.grid)
             between[i] += nearest.mean(axis=1) / len(branch.token_sets)
-        budget.release(table.store)
+        table.release(budget)
         budget.release(tokens.store)
         maps.append(grids)
     np.fill_diagonal(between, 0)

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from blemish.errors import ConfigError
 from blemish.result import upsample
 
-__all__ = ["image_scores", "msm", "neighbours", "rscin"]
+__all__ = ["image_scores", "mean_of_smallest", "msm", "neighbours", "rscin"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -32,8 +31,20 @@ def msm(nearest: Float32, k: int) -> Float32:
     """Mutual scoring of one image: (B, N) nearest-token distances to every image, infinite to itself -> (N,).
 
     Each token's mean over its k smallest distances (MuSc, equation 4)."""
-    smallest = torch.from_numpy(nearest).topk(k, dim=0, largest=False, sorted=True).values
-    return smallest.mean(dim=0).numpy()
+    return mean_of_smallest(nearest, k)
+
+
+def mean_of_smallest(distances: Float32, k: int) -> Float32:
+    """Mean of the k smallest of every column: (n, N) -> (N,). Infinite ones have no vote, unless there are no others.
+
+    Sorted as rows: several times as fast as selecting along columns."""
+    smallest = np.sort(np.ascontiguousarray(distances.T), axis=1)[:, :k]
+    if np.isfinite(smallest[:, -1]).all():
+        return np.asarray(smallest.mean(axis=1))
+    voting = np.isfinite(smallest)
+    votes = voting.sum(axis=1)
+    total = np.where(voting, smallest, 0).sum(axis=1)
+    return np.asarray(np.where(votes > 0, total / np.maximum(votes, 1), np.inf), dtype=np.float32)
 
 
 def image_scores(grids: Float32, shape: tuple[int, int], rule: str) -> Float32:

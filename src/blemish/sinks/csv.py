@@ -10,7 +10,7 @@ from blemish.result import Result
 
 __all__ = ["write"]
 
-COLUMNS = ("path", "score", "rank", "percentile", "width", "height", "status", "reason", "duplicate_of")
+COLUMNS = ("path", "score", "rank", "percentile", "width", "height", "status", "reason", "duplicate_of", "family")
 
 
 def write(result: Result, file: Path) -> None:

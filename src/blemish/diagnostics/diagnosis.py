@@ -1,0 +1,43 @@
+"""What is known about how a batch matches itself, as plain values that a report or a JSON file can hold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from blemish.diagnostics.batch_size import BatchRow
+from blemish.diagnostics.burnout import BurnOutSummary
+from blemish.diagnostics.endurance import EnduranceHistogram
+from blemish.diagnostics.hill import HillCurve, Plateau
+from blemish.diagnostics.scaling import PowerLaw
+
+__all__ = ["Diagnosis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Whatever the batch is too small or too full of copies for is None or empty, never NaN."""
+
+    photos: int
+    tokens: int  # of a photo
+    sampled: int  # tokens of the whole batch that were looked at
+    omega: int  # reference rank that was used, between 2 and photos - 1
+    seed: int
+    growth: tuple[float, ...]  # pooled growth rate of ranks 1 to photos - 2, no unit
+    power_law: PowerLaw | None
+    alpha: float | None  # robust tail index of the ranks below omega
+    hill: HillCurve
+    plateau: Plateau | None  # of the Hill curve
+    burn_out: BurnOutSummary | None
+    endurance: EnduranceHistogram
+    batches: tuple[BatchRow, ...]  # the batch thinned out
+    smallest_batch: int | None  # the smallest one of these where the power law holds
+    reading: str = ""  # the above in words
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested dicts, lists and numbers: what ``json.dumps`` takes and ``json.loads`` gives back unchanged."""
+        return asdict(self, dict_factory=_plain)
+
+
+def _plain(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields}

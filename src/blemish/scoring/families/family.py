@@ -1,0 +1,65 @@
+"""What the stages of family finding hand to each other. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Bools", "Float32", "FoundFamily", "Ints", "Matches", "Pass", "Tokens"]
+
+Float32 = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.intp]
+
+
+class Matches(Protocol):
+    """What matching found in one pass over B photos of N tokens."""
+
+    def row(self, image: int) -> Float32:
+        """(B, N): distance of token p of ``image`` to its nearest token in photo j; infinite for j = image."""
+        ...
+
+    def index(self, image: int) -> npt.NDArray[np.integer[Any]]:
+        """(B, N): which token of photo j that is."""
+        ...
+
+
+class Tokens(Protocol):
+    """The tokens of one pass."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B, N, C)"""
+        ...
+
+    def read(self, start: int, stop: int) -> Float32:
+        """Photos ``start`` to ``stop``: (stop - start, N, C), unit length."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One layer and neighbourhood: its tokens on ``grid`` (h, w), N = h w, and their nearest tokens."""
+
+    matches: Matches
+    tokens: Tokens
+    grid: tuple[int, int]
+
+    @property
+    def images(self) -> int:
+        return self.tokens.shape[0]
+
+
+@dataclass(frozen=True)
+class FoundFamily:
+    """Photos that share a look which the others do not have."""
+
+    members: Ints  # (m,) ascending
+    tokens: tuple[Bools, ...]  # per pass (m, N): the tokens that carry the look
+    density: float  # of links among the members
+    strength: float  # the evidence, and what it had to exceed: both in the rule's own unit
+    fence: float
+    question: str = ""  # why the batch alone cannot tell flaw from variant; empty where it can

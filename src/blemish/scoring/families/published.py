@@ -1,0 +1,66 @@
+"""The published rule, to the letter: one graph of photos, dense communities, tokens that depend on their community.
+
+CoDeGraph (TMLR 10/2025, arXiv 2510.10456). It is kept beside our own rule (``regions``) as the thing to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from blemish.config import FamilyConfig
+from blemish.scoring.families.communities import density, outlier_fence, partition
+from blemish.scoring.families.family import Bools, Float32, FoundFamily, Ints, Pass
+from blemish.scoring.families.graph import similarity_graph
+from blemish.scoring.mutual import mean_of_smallest
+
+__all__ = ["dependency_ratios", "find"]
+
+
+def find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> list[FoundFamily]:
+    """Families by the published rule, densest first. ``k``: neighbours that vote in a token's score.
+
+    A community of more than half of the batch cannot be the minority and is never flagged."""
+    images = passes[0].images
+    weights = similarity_graph(
+        passes, config.omega[0], weighted=config.weighted, degree=config.degree, coverage=config.coverage
+    )
+    communities = [
+        members for members in partition(weights, config.percentile, config.seed) if len(members) >= config.smallest
+    ]
+    densities = [density(weights, members) for members in communities]
+    fence = outlier_fence(densities, weights, config.k_iqr)
+    flagged = [
+        (rho, members)
+        for rho, members in zip(densities, communities, strict=True)
+        if rho > fence and 2 * len(members) <= images
+    ]
+    return [
+        FoundFamily(
+            members=members,
+            tokens=tuple(_dependent_tokens(one, members, k, config.dependency_percentile) for one in passes),
+            density=rho,
+            strength=rho,
+            fence=fence,
+        )
+        for rho, members in sorted(flagged, key=lambda pair: (-pair[0], pair[1][0]))
+    ]
+
+
+def dependency_ratios(row: Float32, image: int, members: Ints, k: int) -> Float32:
+    """r_M = a_{B without M} / a_B of every token of one photo: how much worse it matches without the community.
+
+    ``row``: (B, N) -> (N,). ``a`` is the mean over the k nearest photos."""
+    others = np.delete(np.arange(len(row)), np.union1d(members, [image]))
+    without = mean_of_smallest(row[others], min(k, len(others)))
+    everyone = mean_of_smallest(np.delete(row, image, axis=0), k)
+    return np.asarray(without / np.maximum(everyone, 1e-12), dtype=np.float32)
+
+
+def _dependent_tokens(one: Pass, members: Ints, k: int, percentile: float) -> Bools:
+    """(m, N): tokens of the members whose ratio exceeds the ``percentile`` of all tokens outside."""
+    ratios = [dependency_ratios(one.matches.row(i), i, members, k) for i in range(one.images)]
+    outside = np.concatenate([ratios[i] for i in np.setdiff1d(np.arange(one.images), members)])
+    bound = np.percentile(outside, percentile)
+    return np.stack([ratios[i] > bound for i in members])

@@ -1,0 +1,160 @@
+"""Scores without the families' tokens: what every token's nearest match becomes when some may no longer be matched.
+
+CoDeGraph (TMLR 10/2025, arXiv 2510.10456), refinement. Excluded tokens vanish as references only; they keep a score,
+which rises. Only matches that were excluded are searched again. The answer is kept for every set of families, so that
+a decision about one of them needs no search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.scoring.families.family import Bools, Float32, FoundFamily, Ints, Pass
+
+__all__ = ["Alternatives", "Level", "family_map", "find_alternatives"]
+
+GATHERED = 2**26  # bytes of tokens searched at once
+ROWS = 4096  # tokens a product
+NOBODY = -1
+
+
+@dataclass(frozen=True)
+class Level:
+    """Matches that hold a token of a family, and what takes their place without that family: parallel arrays.
+
+    Entry e: the nearest token in photo ``other`` of ``token`` of ``image`` belongs to ``family``; ``distance`` is the
+    nearest outside it, and outside the families of the entry's ``parent`` in the level above."""
+
+    image: npt.NDArray[np.int32]
+    other: npt.NDArray[np.int32]
+    token: npt.NDArray[np.int32]
+    family: npt.NDArray[np.int32]
+    distance: Float32
+    parent: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """Second choices of one pass, third choices where the second belongs to another family, and so on."""
+
+    levels: tuple[Level, ...]
+
+    def without(self, families: Collection[int], image: int, row: Float32) -> tuple[Float32, Bools]:
+        """Distances (B, N) of one photo when ``families`` may not be matched, and which tokens (N,) that changes."""
+        changed = np.zeros(row.shape[1], dtype=bool)
+        wanted = np.array(sorted(families), dtype=np.int32)
+        above: Bools | None = None
+        for level in self.levels:
+            active = (level.image == image) & np.isin(level.family, wanted)
+            if above is not None:
+                active &= above[level.parent]
+            if not changed.any():
+                row = row.copy()
+            row[level.other[active], level.token[active]] = level.distance[active]
+            changed[level.token[active]] = True
+            above = active
+        return row, changed
+
+
+def family_map(one: Pass, number: int, families: Sequence[FoundFamily]) -> npt.NDArray[np.int32]:
+    """(B, N): the family that a token belongs to in pass ``number``, -1 for none; the first where several claim it."""
+    owner = np.full((one.images, one.grid[0] * one.grid[1]), NOBODY, dtype=np.int32)
+    for at in reversed(range(len(families))):
+        for member, tokens in zip(families[at].members, families[at].tokens[number], strict=True):
+            owner[member, tokens] = at
+    return owner
+
+
+def find_alternatives(one: Pass, owner: npt.NDArray[np.int32]) -> Alternatives:
+    """Second choices of every match that holds a token of a family. ``owner``: see ``family_map``."""
+    levels: list[Level] = []
+    bearers = np.flatnonzero((owner != NOBODY).any(axis=1))
+    pending = _first_level(one, owner, bearers)
+    while len(pending.image):
+        level, nearest = _search(one, owner, pending, levels)
+        levels.append(level)
+        again = nearest != NOBODY
+        pending = Level(
+            level.image[again],
+            level.other[again],
+            level.token[again],
+            nearest[again],
+            np.empty(int(again.sum()), np.float32),
+            np.flatnonzero(again).astype(np.int32),
+        )
+    return Alternatives(tuple(levels))
+
+
+def _first_level(one: Pass, owner: npt.NDArray[np.int32], bearers: Ints) -> Level:
+    found: list[npt.NDArray[np.int32]] = []  # (4, n) of every photo
+    for i in range(one.images):
+        index = one.matches.index(i)[bearers]
+        family = np.take_along_axis(owner[bearers], index.astype(np.intp), axis=1)
+        family[bearers == i] = NOBODY
+        other, token = np.nonzero(family != NOBODY)
+        found.append(np.stack([np.full(len(other), i), bearers[other], token, family[other, token]]).astype(np.int32))
+    image, other, token, family = np.concatenate(found, axis=1)
+    return Level(image, other, token, family, np.empty(len(image), np.float32), np.zeros(len(image), np.int32))
+
+
+def _search(
+    one: Pass, owner: npt.NDArray[np.int32], pending: Level, above: Sequence[Level]
+) -> tuple[Level, npt.NDArray[np.int32]]:
+    """Fill the distances of ``pending``; and the family of each new nearest token."""
+    barred = _barred(pending, above)
+    distance = np.full(len(pending.image), np.inf, dtype=np.float32)
+    family = np.full(len(pending.image), NOBODY, dtype=np.int32)
+    order = np.lexsort((barred, pending.other))
+    at_once = max(1, GATHERED // (4 * one.tokens.shape[2]))
+    for start in range(0, len(order), at_once):
+        entries = order[start : start + at_once]
+        searched = _gather(one, pending, entries)
+        # entries with the same other photo and the same families in the way are searched in one product
+        cuts = np.flatnonzero(np.diff(pending.other[entries]) | np.diff(barred[entries])) + 1
+        for group in np.split(np.arange(len(entries)), cuts):
+            first = entries[group[0]]
+            other = int(pending.other[first])
+            allowed = np.flatnonzero(~np.isin(owner[other], _families(int(barred[first]))))
+            if not len(allowed):
+                continue  # a photo that is excluded whole keeps an infinite distance: it has no vote
+            against = one.tokens.read(other, other + 1)[0][allowed]
+            for part in np.array_split(group, -(-len(group) // ROWS)):
+                nearest = (searched[part] @ against.T).argmax(axis=1)
+                distance[entries[part]] = _distances(searched[part], against[nearest])
+                family[entries[part]] = owner[other, allowed[nearest]]
+    filled = Level(pending.image, pending.other, pending.token, pending.family, distance, pending.parent)
+    return filled, family
+
+
+def _gather(one: Pass, pending: Level, entries: Ints) -> Float32:
+    """(n, C) tokens of ``entries``; every photo is read once."""
+    found = np.empty((len(entries), one.tokens.shape[2]), dtype=np.float32)
+    images = pending.image[entries]
+    order = np.argsort(images, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(images[order])) + 1):
+        image = int(images[group[0]])
+        found[group] = one.tokens.read(image, image + 1)[0][pending.token[entries[group]]]
+    return found
+
+
+def _distances(a: Float32, b: Float32) -> Float32:
+    difference = a - b
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)), dtype=np.float32)
+
+
+def _barred(pending: Level, above: Sequence[Level]) -> npt.NDArray[np.int64]:
+    """The families that each entry may not match, its own and its ancestors', as a set of bits."""
+    bits = np.int64(1) << pending.family.astype(np.int64)
+    parent = pending.parent
+    for level in reversed(above):
+        bits |= np.int64(1) << level.family[parent].astype(np.int64)
+        parent = level.parent[parent]
+    return np.asarray(bits, dtype=np.int64)
+
+
+def _families(bits: int) -> list[int]:
+    return [at for at in range(64) if bits >> at & 1]

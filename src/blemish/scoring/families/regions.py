@@ -1,0 +1,137 @@
+"""Our own rule's first half: regions of photos whose tokens burn out together, and which of them match each other.
+
+The published graph has photos as nodes, so a flaw of a few tokens drowns in what makes two whole photos alike: the
+same specimen, pose or light. Here the nodes are *regions*: connected tokens of one photo that burn out. Two regions
+are joined by the share of their tokens that link into each other, so the edges of a small flaw weigh as much as those
+of a large one, and a community of regions is one look at one place, however small (docs/families.md has the numbers).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from blemish.config import FamilyConfig
+from blemish.scoring.families.communities import leiden
+from blemish.scoring.families.family import Bools, Float32, Ints, Pass
+from blemish.scoring.families.links import FLOOR, rank_of
+
+__all__ = ["Candidate", "candidates"]
+
+EIGHT = np.ones((3, 3), dtype=int)  # tokens that touch at a corner belong together
+SLACK = 0.02  # natural log: spread below which a place's distances count as equal
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A community of regions: ``members`` (m,) photos and ``tokens`` (m, N), the regions' tokens in each."""
+
+    members: Ints
+    tokens: Bools
+    density: float  # mean weight of the edges between two members' regions
+
+
+def candidates(one: Pass, config: FamilyConfig) -> list[Candidate]:
+    """Communities of at least ``config.smallest`` photos in one pass, for each of the reference ranks.
+
+    Several ranks, because burn-out is seen only below the reference rank (a large group needs a large one) and best
+    just above it; beyond the size of a legitimate variant, every token of the variant burns out."""
+    ranks = [rank_of(share, one.images) for share in config.omega]
+    logs = _log_distances(one, [2, *ranks])
+    return [
+        found
+        for rank, reference in zip(ranks, logs[1:], strict=True)
+        for found in _candidates(one, rank, reference, logs[0], config)
+    ]
+
+
+def _log_distances(one: Pass, ranks: Sequence[int]) -> list[Float32]:
+    """ln d^(rank) of every token, one (B, N) for each rank."""
+    found = np.empty((len(ranks), one.images, one.grid[0] * one.grid[1]), dtype=np.float32)
+    at = np.array(ranks) - 1
+    for i in range(one.images):
+        ascending = np.sort(np.ascontiguousarray(one.matches.row(i).T), axis=1)
+        found[:, i] = np.log(np.maximum(ascending[:, at], FLOOR)).T
+    return list(found)
+
+
+def _candidates(one: Pass, rank: int, reference: Float32, second: Float32, config: FamilyConfig) -> list[Candidate]:
+    # -ln zeta' of the second match, so that a pair of photos (a part photographed twice) raises no suspicion
+    strength = 2 * reference - np.median(reference) - second
+    middle, spread = _robust(strength)
+    bound = middle + config.burn_out * spread
+    usual = np.median(strength, axis=0)
+    excess = strength - usual
+    excess_middle, excess_spread = _robust(excess)
+    suspicious = (strength > bound) & (excess > excess_middle + config.local_burn_out * excess_spread)
+    regions, owners = _label(suspicious, one.grid)
+    links = _count_links(one, regions, reference, bound + float(np.median(reference)))
+    return _communities(links, regions, owners, config)
+
+
+def _robust(values: Float32) -> tuple[float, float]:
+    """Median and the standard deviation that the median absolute deviation stands for."""
+    middle = float(np.median(values))
+    return middle, 1.4826 * float(np.median(np.abs(values - middle))) + SLACK / 4
+
+
+def _label(suspicious: Bools, grid: tuple[int, int]) -> tuple[npt.NDArray[np.int32], Ints]:
+    """(B, N) number of the region a token belongs to, 0 for none; and the photo of each region, (R + 1,)."""
+    regions = np.zeros(suspicious.shape, dtype=np.int32)
+    owners = [-1]
+    for i in np.flatnonzero(suspicious.any(axis=1)):
+        labels, count = ndimage.label(suspicious[i].reshape(grid), structure=EIGHT)
+        regions[i] = np.where(labels > 0, labels + len(owners) - 1, 0).reshape(-1)
+        owners += [int(i)] * count
+    return regions, np.array(owners, dtype=np.intp)
+
+
+def _count_links(
+    one: Pass, regions: npt.NDArray[np.int32], reference: Float32, bound: float
+) -> Counter[tuple[int, int]]:
+    """Links from region a into region b. A link is a match before the reference rank that is as strong as the bound."""
+    links: Counter[tuple[int, int]] = Counter()
+    for i in np.flatnonzero(regions.any(axis=1)):
+        tokens = np.flatnonzero(regions[i])
+        logs = np.log(np.maximum(one.matches.row(int(i))[:, tokens], FLOOR))
+        own = reference[i, tokens]
+        near = (2 * own - logs > bound) & (logs < own)
+        near[i] = False
+        photos, at = np.nonzero(near)
+        target = regions[photos, one.matches.index(int(i))[photos, tokens[at]]]
+        hit = target > 0
+        links.update(zip(regions[i, tokens[at[hit]]].tolist(), target[hit].tolist(), strict=True))
+    return links
+
+
+def _communities(
+    links: Counter[tuple[int, int]], regions: npt.NDArray[np.int32], owners: Ints, config: FamilyConfig
+) -> list[Candidate]:
+    sizes = np.bincount(regions.reshape(-1), minlength=len(owners))
+    edges: dict[tuple[int, int], float] = {}
+    for (a, b), count in links.items():
+        pair = (min(a, b), max(a, b))
+        edges[pair] = edges.get(pair, 0.0) + min(1.0, count / sizes[a]) / 2
+    if not edges:
+        return []
+    pairs = np.array(list(edges), dtype=np.intp)
+    weights = np.array(list(edges.values()))
+    found = []
+    for community in leiden(len(owners), pairs[:, 0], pairs[:, 1], weights, config.resolution, config.seed):
+        members = np.unique(owners[community])
+        if len(members) < config.smallest:
+            continue
+        inside = np.isin(pairs, community).all(axis=1)
+        found.append(
+            Candidate(
+                members=members,
+                tokens=np.isin(regions[members], community),
+                density=float(2 * weights[inside].sum() / (len(members) * (len(members) - 1))),
+            )
+        )
+    return found
