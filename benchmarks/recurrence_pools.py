@@ -1,13 +1,15 @@
-"""Pools of photos from which `recurrence.py` draws its batches: matched once, every batch is a part of the table.
+"""Pools of photos from which `recurrence.py` draws its batches: matched once, so every batch is a part of the table.
 
-A pool holds good photos, sporadic flaws (each different) and six recurring groups of 60, 20, 20, 10, 10 and 10 photos;
-photos are rendered, or real good ones on which one flaw was pasted with a soft edge and an exact mask.
+    BLEMISH_DATA=../shared/data python benchmarks/recurrence_pools.py FOLDER [NAME@BACKBONE ...]
+
+builds them ahead (minutes each). A cached pool is not compared with the code that makes it: delete it after a change.
 """
 
 from __future__ import annotations
 
-import colorsys
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,34 +17,35 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageFilter
 
-from batches import LabelledBatch, RGB, data_folder
+from batches import data_folder
 from blemish.extraction import Branch
 from blemish.features.cache import half
-from blemish.features.registry import load_backbone
-from blemish.inputs.images import PhotoFile, natural_key, read_photo, resize
-from blemish.inputs.synthetic import render_batch
-from blemish.inputs.truth import fit_mask, read_mask
-from blemish.matching.engine import NearestTable, match
+from blemish.features.registry import Features, load_backbone
+from blemish.inputs.images import resize
+from blemish.inputs.truth import fit_mask
+from blemish.matching.engine import match
 from blemish.matching.store import ArrayStore, Budget
+from recurrence_photos import Example, Mask, pasted_tiles, real, rendered, tinted_aliens
 
-GROUPS = (60, 20, 20, 10, 10, 10)
-GOOD, SPORADIC = 190, 10
 MASK_SIZE = 96  # pixels: pixel AP is measured at this size, so that every backbone is judged alike
-FLAW_SIZE = (0.06, 0.2)
-WORKING_SIZE = {"effnet-lite2": 384, "vit": 252}  # below the defaults, so that the whole sweep takes an hour
+WORKING_SIZE = {"effnet-lite2": 384, "vit": 252}  # below the defaults, so that a pool takes minutes
+COVERED = 64  # of 255: share of a token that a flaw covers from which it counts as the flaw's, a quarter
+
+SOURCES: dict[str, Callable[[Path], Iterator[Example]]] = {
+    "washer": lambda data: rendered("washer", 1, 1),
+    "bottle": lambda data: rendered("bottle", 3, 2),
+    "board21": lambda data: rendered("board", 1, 21),
+    "aliens": lambda data: real(data / "toy_aliens", "good", "anomaly"),
+    "cookies": lambda data: real(data / "cookies", "good"),
+    "board": lambda data: rendered("board", 1, 3),
+    "bottle2": lambda data: rendered("bottle", 3, 14),
+    "tiles": lambda data: pasted_tiles(data / "magnetic_tile", 5),
+    "tinted": lambda data: tinted_aliens(data / "toy_aliens", 6),
+}
+RENDERED = ("washer", "bottle", "board21", "board", "bottle2")
 
 Float32 = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass
-class Example:
-    pixels: RGB
-    mask: Mask
-    kind: str  # good, sporadic, recurring-1 ...
-    variant: int
 
 
 @dataclass
@@ -61,178 +64,111 @@ class Pool:
     backbone: str
     passes: list[Pass]
     masks: Mask  # (P, MASK_SIZE, MASK_SIZE)
-    token_masks: Mask  # (P, N): tokens of which a flaw covers at least a quarter
-    kinds: list[str]
+    token_masks: Mask  # (P, N) on the first pass's grid: tokens of which a flaw covers at least a quarter
+    kinds: npt.NDArray[np.str_]
     variants: npt.NDArray[np.intp]
-    shape: tuple[int, int]
+    specimens: npt.NDArray[np.intp]
 
 
-def rendered(product: str, variants: int, seed: int) -> Iterator[Example]:
-    photos = render_batch(
-        product,
-        GOOD + SPORADIC + sum(GROUPS),
-        size=512,
-        seed=seed,
-        sporadic=SPORADIC,
-        recurring=GROUPS,
-        variants=variants,
-        flaw_size=FLAW_SIZE,
-    )
-    for photo in photos:
-        kind = photo.kind if photo.kind == "good" or photo.kind.startswith("recurring") else "sporadic"
-        yield Example(photo.pixels, photo.mask, kind, photo.variant)
-
-
-def pasted_tiles(data: Path, seed: int) -> Iterator[Example]:
-    """Good magnetic tiles; one flaw of a bad tile pasted at one place is a recurring flaw."""
-    root = data / "magnetic_tile"
-    good = [read_photo(PhotoFile(file.name, file)).pixels for file in _files(root / "test" / "good")]
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(good))
-    flaws = _tile_flaws(root, rng)
-    kinds = [f"recurring-{at}" for at, count in enumerate(GROUPS, 1) for _ in range(count)]
-    kinds += ["sporadic"] * SPORADIC
-    places = {f"recurring-{at}": (flaws[at - 1], rng.uniform(0.2, 0.8, 2)) for at in range(1, len(GROUPS) + 1)}
-    for n, row in enumerate(order):
-        pixels = good[row]
-        if n >= len(kinds):
-            yield Example(pixels, np.zeros(pixels.shape[:2], bool), "good", 0)
-            continue
-        flaw, place = places.get(kinds[n], (flaws[len(GROUPS) + n % (len(flaws) - len(GROUPS))], rng.uniform(0.15, 0.85, 2)))
-        yield Example(*_paste(pixels, flaw, place + rng.normal(0, 0.005, 2), rng), kinds[n], 0)
-
-
-def tinted_aliens(data: Path, seed: int) -> Iterator[Example]:
-    """Good rubber figures in three colours; a patch of another figure's surface, darkened and turned, is the flaw."""
-    root = data / "toy_aliens" / "test" / "good"
-    photos = [read_photo(PhotoFile(file.name, file)).pixels for file in _files(root)]
-    rng = np.random.default_rng(seed)
-    kinds = [f"recurring-{at}" for at, count in enumerate((9, 6, 6, 3, 3, 3), 1) for _ in range(count)]
-    kinds += ["sporadic"] * 3
-    kinds += ["good"] * (len(photos) - len(kinds))
-    looks = {f"recurring-{at}": _Stain(rng) for at in range(1, 7)}
-    variants = rng.permutation(len(photos)) % 3
-    for pixels, kind, variant in zip(photos, [kinds[at] for at in rng.permutation(len(kinds))], variants, strict=True):
-        coloured = _turn_hue(pixels, (0.0, 0.33, 0.62)[variant])
-        mask = np.zeros(pixels.shape[:2], bool)
-        if kind != "good":
-            coloured, mask = looks.get(kind, _Stain(rng)).apply(coloured, rng)
-        yield Example(coloured, mask, kind, int(variant))
-
-
-class _Stain:
-    """A soft-edged stain at one place of the figure's body."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.place = rng.uniform((0.40, 0.30), (0.60, 0.75))  # on the body, as shares of height and width
-        self.radius = rng.uniform(0.03, 0.08)
-        self.stretch = rng.uniform(0.5, 2.0)
-        self.colour = rng.uniform(0, 255, 3)
-        self.waves = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.1, 0.3, 3)
-
-    def apply(self, pixels: RGB, rng: np.random.Generator) -> tuple[RGB, Mask]:
-        height, width = pixels.shape[:2]
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        cy, cx = (self.place + rng.normal(0, 0.005, 2)) * (height, width)
-        dy, dx = (y - cy) * self.stretch, (x - cx) / self.stretch
-        angle = np.arctan2(dy, dx)
-        edge = 1 + sum(a * np.sin((n + 2) * angle + p) for n, (p, a) in enumerate(zip(*self.waves, strict=True)))
-        inside = self.radius * width * edge - np.hypot(dy, dx)
-        part = pixels.min(axis=2) < 230  # not beside the figure
-        alpha = np.clip(inside / 4 + 0.5, 0, 1) * 0.75 * part
-        mixed = pixels * (1 - alpha[..., None]) + self.colour * alpha[..., None]
-        return np.rint(mixed).astype(np.uint8), (inside > 0) & part
-
-
-def _turn_hue(pixels: RGB, turn: float) -> RGB:
-    hsv = np.array(Image.fromarray(pixels).convert("HSV"))
-    hsv[..., 0] = (hsv[..., 0].astype(int) + round(turn * 255)) % 256
-    return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
-
-
-def _tile_flaws(root: Path, rng: np.random.Generator) -> list[tuple[npt.NDArray[np.float64], Mask]]:
-    """Crops of flaws: brightness relative to the surrounding surface (h, w), and their masks."""
-    flaws = []
-    for kind in ("blowhole", "break", "crack", "fray", "blowhole", "break", "crack"):
-        files = _files(root / "test" / kind)
-        for at in rng.permutation(len(files)):
-            grey = read_photo(PhotoFile("", files[at])).pixels.mean(axis=2)
-            mask = read_mask(root / "ground_truth" / kind / f"{files[at].stem}.png")
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-            share = max(height / grey.shape[0], width / grey.shape[1])
-            if not 0.12 < share < 0.35:
-                continue
-            margin = 6
-            top, left = max(rows[0] - margin, 0), max(columns[0] - margin, 0)
-            crop = np.s_[top : rows[-1] + margin + 1, left : columns[-1] + margin + 1]
-            around = np.median(grey[crop][~mask[crop]])
-            flaws.append((grey[crop] - around, mask[crop]))
-            break
-    while len(flaws) < len(GROUPS) + SPORADIC:  # sporadic ones: the same flaws turned and mirrored, elsewhere
-        relief, mask = flaws[len(flaws) % 7]
-        turns = 1 + len(flaws) // 7
-        flaws.append((np.rot90(relief, turns), np.rot90(mask, turns)))
-    return flaws
-
-
-def _paste(
-    pixels: RGB, flaw: tuple[npt.NDArray[np.float64], Mask], place: npt.NDArray[np.float64], rng: np.random.Generator
-) -> tuple[RGB, Mask]:
-    relief, flaw_mask = flaw
-    height, width = pixels.shape[:2]
-    h, w = min(relief.shape[0], height), min(relief.shape[1], width)
-    top = int(np.clip(place[0] * height - h / 2, 0, height - h))
-    left = int(np.clip(place[1] * width - w / 2, 0, width - w))
-    grown = Image.fromarray(flaw_mask[:h, :w].astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
-    alpha = np.asarray(grown.filter(ImageFilter.GaussianBlur(1.5)), float) / 255
-    changed = pixels.astype(float)
-    changed[top : top + h, left : left + w] += (alpha * relief[:h, :w] * rng.uniform(0.9, 1.1))[..., None]
-    mask = np.zeros((height, width), bool)
-    mask[top : top + h, left : left + w] = flaw_mask[:h, :w]
-    return np.clip(np.rint(changed), 0, 255).astype(np.uint8), mask
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir(), key=lambda file: natural_key(file.name))
+def get_pool(name: str, backbone: str, folder: Path | None) -> Pool | None:
+    """The pool from ``folder``, or built and kept there. None where its photos are not at hand."""
+    file = folder / f"{name}-{backbone}.npz" if folder else None
+    if file and file.exists():
+        return load(file, name, backbone)
+    data = data_folder()
+    if data is None and name not in RENDERED:
+        print(f"{name}: left out, BLEMISH_DATA is not set", file=sys.stderr)
+        return None
+    start = time.perf_counter()
+    pool = build(name, backbone, SOURCES[name](data or Path()))
+    print(f"{name} {backbone}: pool built in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    if file:
+        save(file, pool)
+    return pool
 
 
 def build(name: str, backbone_name: str, examples: Iterator[Example]) -> Pool:
     """Extract and match a pool."""
     backbone = load_backbone(backbone_name, None, "cpu")
     facts = backbone.facts
-    branch = None
-    passes: list[list[Float32]] = []
+    branch: Branch | None = None
+    photos: list[list[Float32]] = []  # tokens of each pass
     grids: list[tuple[int, int]] = []
-    masks, token_masks, kinds, variants = [], [], [], []
+    masks, token_masks = [], []
+    labels: list[tuple[str, int, int]] = []
     for example in examples:
-        if branch is None:
-            height, width = example.pixels.shape[:2]
-            side, aspect = WORKING_SIZE[backbone_name], height / width
-            shape = tuple(round(side * a / facts.patch) * facts.patch for a in (aspect**0.5, aspect**-0.5))
-            branch = Branch(backbone, (shape[0], shape[1]), facts.radii, facts.join)
+        if branch is None:  # the first photo's shape is that of all
+            shape = _working_shape(example.pixels.shape, WORKING_SIZE[backbone_name], facts.patch)
+            branch = Branch(backbone, shape, facts.radii, facts.join)
         pixels = torch.from_numpy(resize(example.pixels, branch.shape, facts.resize)).permute(2, 0, 1)[None]
         features = half(backbone.extract(pixels))
-        tokens = branch.tokens(type(features)([grid[0] for grid in features.grids], features.embedding[0]))
-        passes.append([grid.reshape(-1, grid.shape[-1]) for grid in tokens])
-        grids = [grid.shape[:2] for grid in tokens]
+        tokens = branch.tokens(Features([grid[0] for grid in features.grids], features.embedding[0]))
+        photos.append([grid.reshape(-1, grid.shape[-1]) for grid in tokens])
+        grids = [(grid.shape[0], grid.shape[1]) for grid in tokens]
         masks.append(fit_mask(example.mask, (MASK_SIZE, MASK_SIZE)))
-        cover = resize(np.repeat(example.mask[..., None].astype(np.uint8) * 255, 3, 2), grids[0], "bilinear")
-        token_masks.append(cover[..., 0].reshape(-1) > 64)
-        kinds.append(example.kind)
-        variants.append(example.variant)
-    assert branch is not None
-    matched = []
-    for at, grid in enumerate(grids):
-        tokens = np.stack([photo[at] for photo in passes])
-        store = ArrayStore(tokens.shape, np.float32)
-        store.write(0, tokens)
-        table = match(store, Budget(2**33, Path(tempfile.gettempdir())), with_index=True)
-        assert table.index_store is not None
-        everything = slice(0, len(tokens))
-        matched.append(
-            Pass(tokens, table.store.read(0, len(tokens)), table.index_store.read(0, len(tokens)), grid)
-        )
+        grey = np.repeat(example.mask[..., None].astype(np.uint8) * 255, 3, axis=2)
+        token_masks.append(resize(grey, grids[0], "bilinear")[..., 0].reshape(-1) > COVERED)
+        labels.append((example.kind, example.variant, example.specimen))
+    kinds, variants, specimens = zip(*labels, strict=True)
+    passes = [_match(np.stack([photo[at] for photo in photos]), grid) for at, grid in enumerate(grids)]
     return Pool(
-        name, backbone_name, matched, np.stack(masks), np.stack(token_masks), kinds, np.array(variants), branch.shape
+        name,
+        backbone_name,
+        passes,
+        np.stack(masks),
+        np.stack(token_masks),
+        np.array(kinds),
+        np.array(variants),
+        np.array(specimens),
     )
+
+
+def _working_shape(photo: tuple[int, ...], side: int, patch: int) -> tuple[int, int]:
+    """A shape of about ``side`` squared pixels with the photo's aspect ratio, whole patches."""
+    aspect = photo[0] / photo[1]
+    height, width = (round(side * a / patch) * patch for a in (aspect**0.5, aspect**-0.5))
+    return height, width
+
+
+def _match(tokens: Float32, grid: tuple[int, int]) -> Pass:
+    store = ArrayStore(tokens.shape, np.float32)
+    store.write(0, tokens)
+    table = match(store, Budget(2**33, Path(tempfile.gettempdir())), with_index=True)
+    assert table.index_store is not None
+    return Pass(tokens, table.store.read(0, len(tokens)), table.index_store.read(0, len(tokens)), grid)
+
+
+def save(file: Path, pool: Pool) -> None:
+    arrays = {
+        f"{field}_{at}": getattr(one, field)
+        for at, one in enumerate(pool.passes)
+        for field in ("tokens", "nearest", "index", "grid")
+    }
+    arrays |= {field: getattr(pool, field) for field in ("masks", "token_masks", "kinds", "variants", "specimens")}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".part.npz")
+    np.savez(unfinished, **arrays)
+    unfinished.replace(file)
+
+
+def load(file: Path, name: str, backbone: str) -> Pool:
+    with np.load(file) as arrays:
+        count = sum(key.startswith("tokens_") for key in arrays.files)
+        passes = [
+            Pass(
+                arrays[f"tokens_{at}"],
+                arrays[f"nearest_{at}"],
+                arrays[f"index_{at}"],
+                (int(arrays[f"grid_{at}"][0]), int(arrays[f"grid_{at}"][1])),
+            )
+            for at in range(count)
+        ]
+        fields = ("masks", "token_masks", "kinds", "variants", "specimens")
+        return Pool(name, backbone, passes, *(arrays[field] for field in fields))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    wanted = sys.argv[2:] or [f"{name}@{backbone}" for name in SOURCES for backbone in WORKING_SIZE]
+    for spec in wanted:
+        get_pool(*spec.split("@"), Path(sys.argv[1]))

@@ -5,7 +5,9 @@
     run = blemish.scan("photos/")
     run.scores  # path -> score, most anomalous first
     run.maps["part-07.jpg"]  # (H, W) float32
+    run.families  # flaws that keep coming back, and questions about them
     run.save("photos-blemish")
+    blemish.decide("photos-blemish", 1, "variant")  # family 1 is legitimate: score again
 
 Importing this costs nothing: every name is loaded when it is first used.
 """
@@ -16,21 +18,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blemish.config import FamilyConfig as FamilyConfig
     from blemish.config import ScanConfig as ScanConfig
+    from blemish.deciding import decide as decide
+    from blemish.decisions import read_decisions as read_decisions
+    from blemish.diagnosing import diagnose as diagnose
     from blemish.errors import BlemishError as BlemishError
     from blemish.evaluation import evaluate as evaluate
+    from blemish.result import Decision as Decision
+    from blemish.result import Family as Family
     from blemish.result import Photo as Photo
     from blemish.result import Result as Result
     from blemish.scanning import scan as scan
 
-__all__ = ["BlemishError", "Photo", "Result", "ScanConfig", "evaluate", "scan"]
+__all__ = [
+    "BlemishError",
+    "Decision",
+    "Family",
+    "FamilyConfig",
+    "Photo",
+    "Result",
+    "ScanConfig",
+    "decide",
+    "diagnose",
+    "evaluate",
+    "read_decisions",
+    "scan",
+]
 
 _HOME = {
     "BlemishError": "errors",
+    "Decision": "result",
+    "Family": "result",
+    "FamilyConfig": "config",
     "Photo": "result",
     "Result": "result",
     "ScanConfig": "config",
+    "decide": "deciding",
+    "diagnose": "diagnosing",
     "evaluate": "evaluation",
+    "read_decisions": "decisions",
     "scan": "scanning",
 }
 

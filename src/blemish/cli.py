@@ -19,6 +19,7 @@ from blemish.errors import BlemishError, ConfigError, OutputError, RunError
 if TYPE_CHECKING:
     from blemish.config import ScanConfig
     from blemish.progress import Progress
+    from blemish.result import Family
 
 app = typer.Typer(
     name="blemish",
@@ -86,6 +87,12 @@ def scan(
     rscin: Annotated[
         str | None, typer.Option(help="Image re-scoring by similar photos, e.g. 1,2,3; off by default.")
     ] = None,
+    families: Annotated[
+        str | None, typer.Option(help="Recurring flaws: auto, published or off; published,omega=0.2 sets a field.")
+    ] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="A run whose decisions about families hold here too; photos are recognised.")
+    ] = None,
     maps: Annotated[str | None, typer.Option(help="Resolution of the written maps: working, original or none.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
     memory: Annotated[
@@ -114,6 +121,7 @@ def scan(
         fit=fit,
         image_score=image_score,
         rscin=_numbers("rscin", rscin),
+        families=families,
         maps=maps,
         device=device,
         memory=memory,
@@ -123,33 +131,126 @@ def scan(
     if print_config:
         print(_toml(settings), end="")
         return
-    _scan(folder, out, settings, overwrite=overwrite, quiet=quiet, as_json=as_json)
+    _scan(folder, out, settings, decisions, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
-def _scan(folder: Path, out: Path | None, settings: ScanConfig, *, overwrite: bool, quiet: bool, as_json: bool) -> Path:
+def _scan(
+    folder: Path,
+    out: Path | None,
+    settings: ScanConfig,
+    decisions: Path | None = None,
+    *,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> Path:
+    from blemish.decisions import read_decisions
     from blemish.run import check_out, default_out, staging, write_sinks
     from blemish.scanning import scan
 
     progress = _progress(quiet)
     target = check_out(out or default_out(folder), folder, overwrite)
+    made = read_decisions(decisions) if decisions else read_decisions(target) if target.is_dir() else ()
+    if made:
+        progress.note(
+            f"Honouring {len(made)} decision{'s' * (len(made) > 1)} about families from {decisions or target}"
+        )
     try:
         with staging(target, overwrite) as staged:
-            result = scan(folder, settings, progress=progress, scratch=staged)
+            result = scan(folder, settings, progress=progress, scratch=staged, decisions=made)
             write_sinks(result, staged, target, settings.maps, progress)
     except KeyboardInterrupt:
         raise RunError(f"Stopped; {str(target)!r} was not written.") from None
     if as_json:
         keys = ("counts", "resolved", "timings_s", "warnings")
         top = [{"path": photo.path, "score": photo.score} for photo in result.scored[:10]]
-        print(json.dumps({"run": str(target), **{key: result.manifest[key] for key in keys}, "top": top}, indent=2))
+        families_found = [
+            {"family": family.number, "kind": family.kind, "photos": len(family.members)} for family in result.families
+        ]
+        summary = {"run": str(target), **{key: result.manifest[key] for key in keys}, "families": families_found}
+        print(json.dumps({**summary, "top": top}, indent=2))
     elif not quiet:
         print("Most anomalous:")
         for photo in result.scored[:5]:
             print(f"  {photo.rank:>3}  {photo.score:.4f}  {_printable(photo.path)}")
+        for family in result.families:
+            print(f"Family {family.number}: {_family_line(family, target)}")
         if result.unreadable:
             print(f"{len(result.unreadable)} files could not be read; they are listed in the report.")
         print(f"Report: {target / 'report.html'}")
     return target
+
+
+def _family_line(family: Family, run: Path) -> str:
+    """One line about a family, and what can be typed about it."""
+    photos = f"{len(family.members)} photos share a look"
+    if family.kind == "variant":
+        return f"{photos}; you said that it is a legitimate variant"
+    if family.kind == "unsure":
+        return f"{photos}: flaw or variant? {family.question}. blemish decide {run} {family.number} --is defect|variant"
+    return f"{photos} that the others do not have, so it counts as a recurring flaw"
+
+
+@app.command()
+def decide(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    family: Annotated[int, typer.Argument(help="Its number in the report.")],
+    is_: Annotated[str | None, typer.Option("--is", help="defect or variant.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back what was said.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a family is a defect or a legitimate variant.
+
+    The run is scored again from what it has kept; later scans of the same photos know the answer."""
+    from blemish.deciding import decide as decide_run
+
+    if undo == (is_ is not None):
+        raise ConfigError("Type --is defect, --is variant or --undo.")
+    if is_ is not None and is_ not in ("defect", "variant"):
+        raise ConfigError(f"--is takes defect or variant; received {is_!r}.")
+    decided = decide_run(run, family, is_, undo=undo)  # type: ignore[arg-type]  # one of the two, as just checked
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "run": str(run),
+                    "family": family,
+                    "kind": decided.family.kind,
+                    "decided_by": decided.family.decided_by,
+                    "median_score_before": decided.before,
+                    "median_score_after": decided.after,
+                },
+                indent=2,
+            )
+        )
+    elif not quiet:
+        photos = len(decided.family.members)
+        print(f"Family {family} ({photos} photos): {decided.family.kind}, decided by {decided.family.decided_by}.")
+        print(f"Median score of its photos: {decided.before:.4f} -> {decided.after:.4f}")
+        print(f"Report: {run / 'report.html'}")
+
+
+@app.command()
+def diagnose(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Also draw pictures into RUN/diagnosis; needs blemish[plots].")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """How the photos of a run match each other, and whether recurring flaws can be told from chance in it."""
+    from blemish.diagnosing import diagnose as diagnose_run
+
+    found = diagnose_run(run, plots=plots)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+        return
+    print(found.diagnosis.reading)
+    for name, value in found.lines():
+        print(f"  {name:<18} {value}")
+    for picture in found.pictures:
+        print(picture)
 
 
 @app.command("eval")
@@ -320,15 +421,19 @@ def _numbers(name: str, text: str | None) -> tuple[int, ...] | None:
 
 def _toml(settings: ScanConfig) -> str:
     """The settings as a file that --config reads; what is left to the backbone is commented out."""
-    lines = []
+    lines, table = [], []
     for name, value in settings.as_dict().items():
-        if value is None:
+        if isinstance(value, dict):
+            table = ["", f"[{name}]", *(f"{key} = {_toml_value(entry)}" for key, entry in value.items())]
+        elif value is None:
             lines.append(f"# {name} =  # chosen for you")
-        elif isinstance(value, tuple):
-            lines.append(f"{name} = {list(value)}")
         else:
-            lines.append(f"{name} = {json.dumps(value)}")
-    return "\n".join(lines) + "\n"
+            lines.append(f"{name} = {_toml_value(value)}")
+    return "\n".join(lines + table) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else json.dumps(value)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ __all__ = ["estimate"]
 DECODE_S = 0.015  # decoding, resizing and hashing a photo of about a megapixel; two threads share it
 
 
-def estimate(branches: Sequence[Branch], photos: int, budget: Budget) -> str:
+def estimate(branches: Sequence[Branch], photos: int, budget: Budget, with_index: bool) -> str:
     """One sentence: time for reading and for comparing, memory, and whether scratch files are needed.
 
     One photo of noise goes through each backbone and one pair of random images through the engine's product; the
+    ``with_index``: whether the search for families needs to know which tokens match. The
     rest is multiplication, so a cached batch will be quicker and a slow disk slower than said. Raises ``ConfigError``
     if the memory would not do for the comparison, before any photo is read.
     """
@@ -46,7 +47,7 @@ def estimate(branches: Sequence[Branch], photos: int, budget: Budget) -> str:
                 )
             comparing += pair_operations(photos, tokens, channels) / _rate(tokens, channels)
             held += 4 * photos * tokens * channels
-            table = max(table, table_bytes(photos, tokens))
+            table += table_bytes(photos, tokens, with_index)
     spills = held + table > budget.left
     where = "more than may be held in memory, so scratch files are used" if spills else "in memory"
     return (

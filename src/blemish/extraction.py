@@ -96,6 +96,10 @@ class Extracted:
     clipped: list[str] = field(default_factory=list)  # paths of deep photos brighter than the white level
     from_cache: int = 0
 
+    @property
+    def paths(self) -> list[str]:
+        return [photo.path for photo in self.photos]
+
 
 def extract(
     photos: Sequence[PhotoFile],

@@ -71,7 +71,7 @@ def _describe(branch: Branch) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in ("torch", "numpy", "pillow", "transformers"):
+    for package in ("torch", "numpy", "scipy", "pillow", "graspologic-native", "transformers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -6,10 +6,23 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["RUN_MANIFEST", "RUN_MARKER", "RUN_SCHEMA", "cache_dir"]
+__all__ = [
+    "RUN_CACHE",
+    "RUN_DECISIONS",
+    "RUN_DIAGNOSIS",
+    "RUN_MANIFEST",
+    "RUN_MARKER",
+    "RUN_PLOTS",
+    "RUN_SCHEMA",
+    "cache_dir",
+]
 
 RUN_MANIFEST = "run.json"  # the last file of a run: it says that the others are complete
 RUN_SCHEMA = 1  # raised when the files of a run change so that older programs would misread them
+RUN_CACHE = "cache"  # a folder: what rescoring needs
+RUN_DECISIONS = "decisions.toml"  # the user's, about families
+RUN_DIAGNOSIS = "diagnosis.json"
+RUN_PLOTS = "diagnosis"  # a folder of pictures
 RUN_MARKER = "blemish.partial"  # in a folder that is still being written, or was left by a run that was killed
 
 

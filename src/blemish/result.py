@@ -6,15 +6,15 @@ know how they were computed (no torch), nor any file format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AnomalyMaps", "ColourScale", "Family", "Member", "Photo", "Result", "upsample"]
+__all__ = ["AnomalyMaps", "ColourScale", "Decision", "Family", "Member", "Photo", "Result", "ranked", "upsample"]
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
@@ -36,6 +36,28 @@ class Photo:
     family: int | None = None  # number of the family it belongs to; of several the one with the strongest evidence
 
 
+def ranked(
+    photos: Sequence[Photo], scores: Float32, families: Mapping[str, int]
+) -> tuple[list[Photo], npt.NDArray[np.intp]]:
+    """``photos`` with these ``scores: (B,)``, most anomalous first, and their order: row r of the one is
+    ``photos[order[r]]``. ``families``: path -> number."""
+    order = np.argsort(-scores, kind="stable")
+    ascending = np.sort(scores)
+    rows = []
+    for rank, at in enumerate(order, start=1):
+        not_higher = int(np.searchsorted(ascending, scores[at], side="right"))
+        rows.append(
+            replace(
+                photos[at],
+                score=float(scores[at]),
+                rank=rank,
+                percentile=round(100 * not_higher / len(scores), 2),
+                family=families.get(photos[at].path),
+            )
+        )
+    return rows, order
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One photo of a family, and where on it the family's look is: a box in shares of width and height."""
@@ -46,6 +68,19 @@ class Member:
     top: float
     right: float
     bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the user said about a family: its photos are recognised by their bytes, in this run and in later ones."""
+
+    kind: Literal["defect", "variant"]
+    photos: tuple[tuple[str, str], ...]  # path, sha256
+
+    def fits(self, family: Family) -> bool:
+        """Whether at least half of the family's photos are meant."""
+        meant = {sha256 for _, sha256 in self.photos}
+        return 2 * sum(member.sha256 in meant for member in family.members) >= len(family.members)
 
 
 @dataclass(frozen=True)
@@ -169,6 +204,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     manifest: dict[str, Any] = field(default_factory=dict)
     families: tuple[Family, ...] = ()  # strongest evidence first
+    decisions: tuple[Decision, ...] = ()  # the user's, also of families that this run has not found
     diagnosis: dict[str, Any] | None = None  # see ``blemish.diagnostics.Diagnosis``
     keep: Callable[[Path], None] | None = None  # writes what `blemish decide` needs into a folder
 

@@ -15,17 +15,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blemish.decisions import write_decisions
 from blemish.errors import InputError, OutputError, RunError
-from blemish.paths import RUN_MANIFEST, RUN_MARKER, RUN_SCHEMA
+from blemish.paths import RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_MANIFEST, RUN_MARKER, RUN_PLOTS, RUN_SCHEMA
 from blemish.progress import Progress, Silent
 from blemish.result import Result
+from blemish.sinks.names import beside
 
-__all__ = ["check_out", "default_out", "read_manifest", "save_result", "staging", "write_sinks"]
+__all__ = ["Unchanged", "check_out", "default_out", "read_manifest", "save_result", "staging", "write_sinks"]
 
-WRITTEN = frozenset({"maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST})
+RESULTS = frozenset({"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST})
+WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_PLOTS}
 
 
 def default_out(source: Path) -> Path:
@@ -191,26 +195,69 @@ def save_result(
     return out
 
 
-def write_sinks(result: Result, folder: Path, out: Path, maps: str, progress: Progress) -> None:
+@dataclass(frozen=True)
+class Unchanged:
+    """Photos whose map, or whose picture of it, is the same as in an older ``run``, so that files are taken over."""
+
+    run: Path
+    maps: frozenset[str]
+    overlays: frozenset[str]
+
+
+def write_sinks(
+    result: Result, folder: Path, out: Path, maps: str, progress: Progress, unchanged: Unchanged | None = None
+) -> None:
     """All files of a run into ``folder``, ``run.json`` last: its existence means that the others are complete.
 
     ``out``: where the run will be, for the words of the ``RunError`` that a failing disk raises."""
-    from blemish.sinks import csv, jsonl, overlays, report
+    from blemish.sinks import csv, families, jsonl, overlays, report
     from blemish.sinks import maps as map_files
 
     start = time.perf_counter()
+    paths = {photo.path for photo in result.scored}
+    same_maps, same_overlays = (unchanged.maps, unchanged.overlays) if unchanged else (frozenset(), frozenset())
     try:
         with progress.stage("writing results", 2 * len(result.scored)) as advance:
             csv.write(result, folder / "results.csv")
             jsonl.write(result, folder / "results.jsonl")
-            map_files.write(result, folder / "maps", maps, advance)
-            overlays.write(result, folder / "overlays", advance)
-            report.write(result, folder / "report.html")
+            families.write(result, folder / "families.json")
+            map_files.write(result, folder / "maps", maps, advance, paths - same_maps)
+            overlays.write(result, folder / "overlays", advance, paths - same_overlays)
+            report.write(result, folder / "report.html", out.name)
+        if unchanged:
+            _take_over(unchanged, folder)
+        elif result.keep:
+            result.keep(folder / RUN_CACHE)
+        if result.decisions:
+            write_decisions(result.decisions, folder / RUN_DECISIONS)
+        if result.diagnosis:
+            (folder / RUN_DIAGNOSIS).write_text(json.dumps(result.diagnosis) + "\n", encoding="utf-8")
         timings = {**result.manifest["timings_s"], "writing results": round(time.perf_counter() - start, 3)}
         manifest = {**result.manifest, "timings_s": timings}
         (folder / RUN_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(_words(error, out)) from error
+
+
+def _take_over(unchanged: Unchanged, folder: Path) -> None:
+    """Link the files of an older run that still hold, or copy them where the disk has no links."""
+    for name, suffix, paths in (("maps", ".tif", unchanged.maps), ("overlays", ".jpg", unchanged.overlays)):
+        for path in paths:
+            old = beside(unchanged.run / name, path, suffix)
+            if old.is_file():
+                new = beside(folder / name, path, suffix)
+                new.parent.mkdir(parents=True, exist_ok=True)
+                _link(old, new)
+    for name in (RUN_CACHE, RUN_PLOTS):
+        if (unchanged.run / name).is_dir():
+            shutil.copytree(unchanged.run / name, folder / name, copy_function=_link)
+
+
+def _link(old: str | Path, new: str | Path) -> None:
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copy2(old, new)
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import batch_health, machine, manifest
+from blemish import batch_health, machine, manifest, run_cache
+from blemish.comparing import Compared, compare, match_all
 from blemish.config import ScanConfig, with_options
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.estimate import estimate
 from blemish.extraction import Branch, Extracted, extract, largest_shape
+from blemish.family_facts import family_of
 from blemish.features.cache import FeatureCache
 from blemish.features.registry import Backbone, load_backbone
 from blemish.inputs.images import Header, PhotoFile, median_aspect, probe, sixteen_bit_ceiling
 from blemish.inputs.layouts import Listing, list_photos
-from blemish.matching.engine import match
 from blemish.matching.store import Budget
 from blemish.paths import cache_dir
 from blemish.progress import Advance, Progress, Silent
-from blemish.result import ColourScale, Photo, Result
-from blemish.scoring.fusion import fuse_backbones, mean_maps
-from blemish.scoring.mutual import image_scores, msm, neighbours, rscin
+from blemish.result import ColourScale, Decision, Photo, Result, ranked
 
 __all__ = ["scan"]
 
@@ -50,12 +50,14 @@ def scan(
     *,
     progress: Progress | None = None,
     scratch: Path | None = None,
+    decisions: Sequence[Decision] = (),
     **options: Any,
 ) -> Result:
     """Score every photo of a folder against all the others.
 
     ``source``: a folder (searched recursively), a CSV with a column ``image_path``, or one class of a published data
     set; at least 3 readable photos of one product. ``options`` are fields of ``ScanConfig`` and override ``config``.
+    ``decisions``: what was said about families before, see ``blemish.decisions``; photos are recognised by content.
     ``scratch``: where arrays go that do not fit the memory budget; by default the system's temporary folder.
     Nothing is written but the feature cache; ``Result.save`` writes a run folder.
     Raises ``InputError``, ``ConfigError``, ``BackboneError`` (all ``UsageError``) or ``RunError``.
@@ -67,7 +69,7 @@ def scan(
         plan = _plan(Path(source).expanduser(), config, scratch or Path(tempfile.gettempdir()), clock)
         for line in plan.opening():
             progress.note(line)
-        progress.note(estimate(plan.branches, len(plan.photos), plan.budget))
+        progress.note(estimate(plan.branches, len(plan.photos), plan.budget, config.families.rule != "off"))
         with clock.stage("reading photos", len(plan.photos)) as advance:
             extracted = extract(
                 plan.photos,
@@ -81,8 +83,8 @@ def scan(
         plan.unreadable |= extracted.unreadable
         _require_enough(len(extracted.photos), plan.unreadable, plan.listing)
         progress.note(plan.sees())
-        scored = _score(plan, extracted, clock)
-    return _result(plan, extracted, scored, clock, progress)
+        compared = _compare(plan, extracted, decisions, clock)
+    return replace(_result(plan, extracted, compared, clock, progress), decisions=tuple(decisions))
 
 
 @dataclass
@@ -122,16 +124,6 @@ class _Plan:
         return f"Flaws under about {extent} pixels are likely to be missed; --size {twice} sees half of that, slower"
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """``grids: (B, h, w)`` maps, ``scores: (B,)``, ``between: (B, B)`` mean distance between photos."""
-
-    grids: Float32
-    scores: Float32
-    between: Float32
-    k: int
-
-
 def _plan(source: Path, config: ScanConfig, scratch: Path, clock: _Clock) -> _Plan:
     device, device_reason = machine.choose_device(config.device)
     with clock.quiet("listing"):
@@ -163,26 +155,22 @@ def _plan(source: Path, config: ScanConfig, scratch: Path, clock: _Clock) -> _Pl
     )
 
 
-def _score(plan: _Plan, extracted: Extracted, clock: _Clock) -> _Scored:
-    """Compare all photos and score them; the tokens are released on the way."""
+def _compare(plan: _Plan, extracted: Extracted, decisions: Sequence[Decision], clock: _Clock) -> Compared:
+    """Compare all photos, find families and score; tables and tokens are released on the way."""
     config, images = plan.config, len(extracted.photos)
-    k = neighbours(config.k, images)
     passes = sum(len(branch.token_sets) for branch in plan.branches)
     with clock.stage("comparing photos", images * (images - 1) // 2 * passes) as advance:
-        per_branch = [_score_branch(branch, k, plan.budget, advance) for branch in plan.branches]
-    grids = fuse_backbones([maps for maps, _ in per_branch])
-    scores = image_scores(grids, plan.branches[0].shape, config.image_score)
-    if config.rscin:
-        scores = rscin(scores, np.stack(plan.branches[0].embeddings), config.rscin)
-    return _Scored(grids, scores, per_branch[0][1], k)
+        tables = match_all(plan.branches, plan.budget, config.families.rule != "off", advance)
+    with clock.stage("finding families" if config.families.rule != "off" else "scoring", passes) as advance:
+        return compare(plan.branches, extracted, tables, config, plan.budget, decisions, advance)
 
 
-def _result(plan: _Plan, extracted: Extracted, scored: _Scored, clock: _Clock, progress: Progress) -> Result:
-    rows, order = _rank(plan, extracted, scored.scores)
+def _result(plan: _Plan, extracted: Extracted, compared: Compared, clock: _Clock, progress: Progress) -> Result:
+    rows, order = _rows(plan, extracted, compared)
     paths = [photo.path for photo in extracted.photos]
     cache_problems = [branch.cache.broken for branch in plan.branches if branch.cache]
     warnings = batch_health.warnings(
-        [plan.headers[path] for path in paths], paths, rows, scored.between, cache_problems
+        [plan.headers[path] for path in paths], paths, rows, compared.between, cache_problems
     ) + batch_health.white_level(plan.headers.values(), plan.deep_ceiling, extracted.clipped)
     for warning in warnings:
         progress.note(f"Note: {warning}")
@@ -190,13 +178,18 @@ def _result(plan: _Plan, extracted: Extracted, scored: _Scored, clock: _Clock, p
         if branch.cache:
             branch.cache.prune()
     first = plan.branches[0]
-    grids = scored.grids[order]
+    grids = compared.grids[order]
     scale = ColourScale.of(grids)
     return Result(
         photos=rows,
         grids=grids,
         shape=first.shape,
         pixels=lambda row: extracted.pixels.read(int(order[row]), int(order[row]) + 1)[0],
+        families=compared.families,
+        diagnosis=compared.diagnosis,
+        keep=partial(run_cache.write, extracted.paths, compared.rescoring, extracted.pixels)
+        if compared.families
+        else None,
         scale=scale,
         warnings=warnings,
         manifest=manifest.build(
@@ -204,7 +197,7 @@ def _result(plan: _Plan, extracted: Extracted, scored: _Scored, clock: _Clock, p
             note=plan.listing.note,
             config=plan.config,
             resolved={
-                "k": scored.k,
+                "k": compared.k,
                 "working_size": {"height": first.shape[0], "width": first.shape[1]},
                 "smallest_flaw_px": batch_health.smallest_flaw(plan.headers, first.token_sets[0].grid),
                 "device": f"{plan.device}: {plan.device_reason}",
@@ -319,50 +312,23 @@ def _budget(
     return decoders, Budget(left, scratch)
 
 
-def _score_branch(branch: Branch, k: int, budget: Budget, advance: Advance) -> tuple[Float32, Float32]:
-    """Maps (B, h, w) of one backbone, and the mean distance (B, B) between its photos."""
-    maps = []
-    images = branch.token_sets[0].store.shape[0]
-    between = np.zeros((images, images), dtype=np.float32)
-    for tokens in branch.token_sets:
-        table = match(tokens.store, budget, progress=advance)
-        grids = np.empty((images, *tokens.grid), dtype=np.float32)
-        for i in range(images):
-            nearest = table.row(i)
-            grids[i] = msm(nearest, k).reshape(tokens.grid)
-            between[i] += nearest.mean(axis=1) / len(branch.token_sets)
-        table.release(budget)
-        budget.release(tokens.store)
-        maps.append(grids)
-    np.fill_diagonal(between, 0)
-    return mean_maps(maps), between
-
-
-def _rank(plan: _Plan, extracted: Extracted, scores: Float32) -> tuple[tuple[Photo, ...], npt.NDArray[np.intp]]:
+def _rows(plan: _Plan, extracted: Extracted, compared: Compared) -> tuple[tuple[Photo, ...], npt.NDArray[np.intp]]:
     """Rows of the result, most anomalous first, unreadable last; and the order of the scored ones."""
-    order = np.argsort(-scores, kind="stable")
-    ascending = np.sort(scores)
     firsts: dict[str, str] = {}
-    duplicate_of = {}
+    photos = []
     for photo, digest in zip(extracted.photos, extracted.sha256, strict=True):
         first = firsts.setdefault(digest, photo.path)
-        duplicate_of[photo.path] = "" if first == photo.path else first
-    rows = []
-    for rank, at in enumerate(order, start=1):
-        path = extracted.photos[at].path
-        not_higher = int(np.searchsorted(ascending, scores[at], side="right"))
-        rows.append(
+        header = plan.headers[photo.path]
+        photos.append(
             Photo(
-                path=path,
+                path=photo.path,
                 status="ok",
-                score=float(scores[at]),
-                rank=rank,
-                percentile=round(100 * not_higher / len(scores), 2),
-                width=plan.headers[path].width,
-                height=plan.headers[path].height,
-                duplicate_of=duplicate_of[path],
+                width=header.width,
+                height=header.height,
+                duplicate_of="" if first == photo.path else first,
             )
         )
+    rows, order = ranked(photos, compared.scores, family_of(compared.families))
     rows += [
         Photo(path=photo.path, status="unreadable", reason=plan.unreadable[photo.path])
         for photo in plan.listing.photos

@@ -12,7 +12,7 @@ from PIL import Image
 from power_law import plant, rows, table
 
 from blemish.diagnostics import Diagnosis, diagnose
-from blemish.diagnostics.family_plots import density_plot, graph_plot
+from blemish.diagnostics.family_plots import community_plot, graph_plot
 from blemish.diagnostics.layout import disc_layout
 from blemish.diagnostics.plots import burn_out_plot, endurance_plot, hill_plot, scaling_plot
 from blemish.errors import BackboneError
@@ -68,15 +68,15 @@ def test_a_picture_of_densities(count: int, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     densities = [147.4, *[20.0 / n for n in range(1, count)]]
     flags = [True, *[False] * (count - 1)]
-    density_plot(densities, [23, *[3] * (count - 1)], flags, 40.85, tmp_path / "flagged.png")
-    density_plot(densities, [23, *[3] * (count - 1)], [False] * count, 40.85, tmp_path / "plain.png")
+    community_plot(densities, [23, *[3] * (count - 1)], flags, 40.85, "density", tmp_path / "flagged.png")
+    community_plot(densities, [23, *[3] * (count - 1)], [False] * count, 40.85, "density", tmp_path / "plain.png")
     assert coloured(tmp_path / "flagged.png") > 0.005  # the family stands out
     assert coloured(tmp_path / "plain.png") < 0.001
 
 
 def test_densities_that_are_all_nought(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    density_plot([0.0, 0.0], [3, 3], [False, False], 0.0, tmp_path / "plot.png")
+    community_plot([0.0, 0.0], [3, 3], [False, False], 0.0, "density", tmp_path / "plot.png")
     assert inked(tmp_path / "plot.png") > 0.005
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from blemish.diagnostics.batch_size import BatchRow
@@ -37,6 +38,30 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """Nested dicts, lists and numbers: what ``json.dumps`` takes and ``json.loads`` gives back unchanged."""
         return asdict(self, dict_factory=_plain)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Diagnosis:
+        """What ``as_dict`` gave; further entries are ignored. Raises ``KeyError`` or ``TypeError`` for others."""
+        known = {field.name: values[field.name] for field in fields(cls)}
+        for name, kind in PARTS.items():
+            if known[name] is not None:
+                known[name] = _built(kind, known[name])
+        known["batches"] = tuple(_built(BatchRow, row) for row in known["batches"])
+        known["growth"] = tuple(known["growth"])
+        return cls(**known)
+
+
+PARTS: dict[str, type] = {
+    "power_law": PowerLaw,
+    "hill": HillCurve,
+    "plateau": Plateau,
+    "burn_out": BurnOutSummary,
+    "endurance": EnduranceHistogram,
+}
+
+
+def _built(kind: type, values: Mapping[str, Any]) -> Any:
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _plain(fields: list[tuple[str, Any]]) -> dict[str, Any]:

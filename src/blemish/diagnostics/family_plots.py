@@ -1,4 +1,4 @@
-"""Pictures of the graph of photos, one PNG each: how dense its communities are, and who is linked to whom.
+"""Pictures of the graph of photos, one PNG each: what its communities were judged by, and who is linked to whom.
 
 They need matplotlib. They are given the graph as numbers and know nothing of how its families were found.
 """
@@ -18,35 +18,33 @@ from blemish.diagnostics.layout import Discs, disc_layout
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["density_plot", "graph_plot"]
+__all__ = ["community_plot", "graph_plot"]
 
 Array = npt.NDArray[np.float64]
 
-BARS = 24  # communities that are drawn, the densest ones
+BARS = 24  # communities that are drawn, those with the largest values
 EDGES = 3_000  # edges that are drawn, the heaviest ones
 
 
-def density_plot(
-    densities: Sequence[float], sizes: Sequence[int], families: Sequence[bool], fence: float, path: Path
+def community_plot(
+    values: Sequence[float], sizes: Sequence[int], families: Sequence[bool], fence: float, quantity: str, path: Path
 ) -> None:
-    """Density of each community, the densest first, with the fence beyond which one counts as a family.
+    """What each community was judged by, the largest first, with the fence beyond which one counts as a family.
 
-    ``densities``: mean weight of the links between two of its photos; ``sizes``: its photos; ``families``: whether it
-    was taken for a recurring flaw; ``fence``: in units of density. All (communities,) long, and at least one.
+    ``values``: in words of ``quantity``; ``sizes``: its photos; ``families``: whether it was taken for a recurring
+    flaw; ``fence``: in units of the values. All (communities,) long, and at least one.
     Raises ``BackboneError`` without matplotlib, ``ValueError`` if the lengths differ, ``OSError`` if ``path`` cannot be
     written.
     """
-    bars = sorted(zip(densities, sizes, families, strict=True), key=lambda bar: (-bar[0], -bar[1]))[:BARS]
-    left_out = len(densities) - len(bars)
-    heights = np.array([density for density, _, _ in bars])
+    bars = sorted(zip(values, sizes, families, strict=True), key=lambda bar: (-bar[0], -bar[1]))[:BARS]
+    left_out = len(values) - len(bars)
+    heights = np.array([value for value, _, _ in bars])
     flagged = np.array([family for _, _, family in bars], dtype=bool)
     places = np.arange(len(bars))
     with canvas(path) as axes:
-        axes.set_title("Density of the communities")
-        axes.set_xlabel(
-            "photos in the community" + (f" ({left_out} less dense ones are not shown)" if left_out else "")
-        )
-        axes.set_ylabel("density: links for each pair of photos")
+        axes.set_title("Communities, and which of them are families")
+        axes.set_xlabel("photos in the community" + (f" ({left_out} smaller ones are not shown)" if left_out else ""))
+        axes.set_ylabel(quantity)
         for chosen, colour, label in ((flagged, FLAG, "family: a flaw that recurs"), (~flagged, PLAIN, "ordinary")):
             if chosen.any():
                 axes.bar(places[chosen], heights[chosen], width=0.72, color=colour, label=label)
@@ -65,7 +63,7 @@ def graph_plot(weights: Array, communities: Sequence[int], families: Collection[
     """The photos as dots, grouped by community, families in colour, with the heaviest links between them.
 
     ``weights: (B, B)`` symmetric link counts, the diagonal is not read; ``communities``: (B,) label of each photo;
-    ``families``: the labels that were taken for recurring flaws. Raises as ``density_plot``, ``ValueError`` for other
+    ``families``: the labels that were taken for recurring flaws. Raises as ``community_plot``, ``ValueError`` for other
     shapes.
     """
     labels = np.asarray(communities, dtype=np.int64)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from blemish.errors import ConfigError
 from blemish.result import upsample
 
-__all__ = ["image_scores", "mean_of_smallest", "msm", "neighbours", "rscin"]
+__all__ = ["image_scores", "mean_of_first", "mean_of_smallest", "msm", "neighbours", "rscin"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -38,7 +38,12 @@ def mean_of_smallest(distances: Float32, k: int) -> Float32:
     """Mean of the k smallest of every column: (n, N) -> (N,). Infinite ones have no vote, unless there are no others.
 
     Sorted as rows: several times as fast as selecting along columns."""
-    smallest = np.sort(np.ascontiguousarray(distances.T), axis=1)[:, :k]
+    return mean_of_first(np.sort(np.ascontiguousarray(distances.T), axis=1), k)
+
+
+def mean_of_first(ascending: Float32, k: int) -> Float32:
+    """The same for distances that are rows, (N, n), and sorted already."""
+    smallest = ascending[:, :k]
     if np.isfinite(smallest[:, -1]).all():
         return np.asarray(smallest.mean(axis=1))
     voting = np.isfinite(smallest)
@@ -47,15 +52,20 @@ def mean_of_smallest(distances: Float32, k: int) -> Float32:
     return np.asarray(np.where(votes > 0, total / np.maximum(votes, 1), np.inf), dtype=np.float32)
 
 
-def image_scores(grids: Float32, shape: tuple[int, int], rule: str) -> Float32:
+def image_scores(
+    grids: Float32, shape: tuple[int, int], rule: str, only: npt.NDArray[np.intp] | None = None
+) -> Float32:
     """Score of each photo from the maps ``grids: (B, h, w)`` at the working resolution ``shape`` -> (B,).
+
+    ``only``: the photos that are asked for, by default all.
 
     ``max``: the map's largest value, as published. ``excess``: the largest value of the map minus the batch's median
     map. An edge or a hole of the part is hard to match in every photo; only what exceeds the usual at its place
     counts. It helps while fewer than half of the photos are flawed at one place, and hurts beyond.
     """
     usual = np.median(grids, axis=0) if rule == "excess" else np.zeros(grids.shape[1:], np.float32)
-    return np.array([upsample(grid - usual, shape).max() for grid in grids], dtype=np.float32)
+    asked = grids if only is None else grids[only]
+    return np.array([upsample(grid - usual, shape).max() for grid in asked], dtype=np.float32)
 
 
 def rscin(scores: npt.ArrayLike, embeddings: npt.ArrayLike, ks: Sequence[int]) -> Float32:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from blemish.result import Result
@@ -11,13 +11,20 @@ from blemish.sinks.names import beside
 __all__ = ["write"]
 
 
-def write(result: Result, folder: Path, resolution: str, advance: Callable[[int], None]) -> None:
-    """``resolution``: working (the scan's own), original (the photo's) or none. ``advance(1)`` a photo."""
+def write(
+    result: Result,
+    folder: Path,
+    resolution: str,
+    advance: Callable[[int], None],
+    only: Collection[str] | None = None,
+) -> None:
+    """``resolution``: working (the scan's own), original (the photo's) or none. ``advance(1)`` a photo. ``only``:
+    paths, by default all."""
     import tifffile
 
     maps = result.maps
     for photo in result.scored:
-        if resolution != "none":
+        if resolution != "none" and (only is None or photo.path in only):
             assert photo.width is not None and photo.height is not None
             shape = (photo.height, photo.width) if resolution == "original" else result.shape
             file = beside(folder, photo.path, ".tif")

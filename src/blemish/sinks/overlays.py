@@ -5,7 +5,8 @@ All photos of a run are coloured by the run's one scale: equal colours mean equa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
@@ -16,17 +17,25 @@ from blemish.sinks.names import beside
 
 __all__ = ["write"]
 
+THREADS = 2
 QUALITY = 88  # of the JPEG: no visible blocks around a hot spot's rim
 
 
-def write(result: Result, folder: Path, advance: Callable[[int], None]) -> None:
-    """``advance(1)`` a photo. Subfolders are made as the paths have them."""
+def write(result: Result, folder: Path, advance: Callable[[int], None], only: Collection[str] | None = None) -> None:
+    """``advance(1)`` a photo. Subfolders are made as the paths have them. ``only``: paths, by default all."""
     maps = result.maps
-    for row, photo in enumerate(result.scored):
-        picture = Image.fromarray(result.pixels(row))
-        layer = Image.fromarray(heat(result.scale.apply(maps[photo.path])))
-        picture.paste(layer, mask=layer)
-        file = beside(folder, photo.path, ".jpg")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(file, quality=QUALITY)
+
+    def draw(row: int) -> None:
+        path = result.scored[row].path
+        if only is None or path in only:
+            picture = Image.fromarray(result.pixels(row))
+            layer = Image.fromarray(heat(result.scale.apply(maps[path])))
+            picture.paste(layer, mask=layer)
+            file = beside(folder, path, ".jpg")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(file, quality=QUALITY)
         advance(1)
+
+    with ThreadPoolExecutor(THREADS) as pool:  # drawing and encoding let go of the interpreter
+        for _ in pool.map(draw, range(len(result.scored))):
+            pass

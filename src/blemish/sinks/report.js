@@ -1,4 +1,4 @@
-// Behaviour of report.html: heat, filter, histogram marker, large view.
+// Behaviour of report.html: heat, filters, histogram marker, large view, commands to copy.
 // All it knows it reads from the page; text from file names goes back as text only, never as HTML.
 "use strict";
 
@@ -11,15 +11,16 @@ const dialog = find("#view");
 const filter = find("#filter");
 const opacity = find("#opacity");
 let current = null; // the card in the large view
+let opener = null; // what had the focus when it was opened, if not the card itself
 
-// The address after # keeps the state, so that a link to one photo, or one bar, can be kept or sent.
+// The address after # keeps the state, so that a link to one photo, bar or family can be kept or sent.
 
 const state = () => new URLSearchParams(location.hash.slice(1));
 
 function setState(key, value) {
   const next = new URLSearchParams();
   for (const [name, kept] of Object.entries({ ...Object.fromEntries(state()), [key]: value })) {
-    if (["photo", "bar", "heat"].includes(name) && kept !== null) next.set(name, kept);
+    if (["photo", "bar", "family", "heat"].includes(name) && kept !== null) next.set(name, kept);
   }
   // An empty hash would jump to the top.
   history.replaceState(null, "", next.size ? `#${next}` : "#photos");
@@ -55,28 +56,33 @@ function setStrength() {
   document.documentElement.style.setProperty("--strength", opacity.value / 100);
 }
 
-// Filter by path and by bar
+// Filter by path, by bar and by family
 
 function select() {
   const words = filter.value.trim().toLocaleLowerCase();
   const bar = state().get("bar");
+  const family = state().get("family");
   const matches = (element) =>
-    (bar === null || element.dataset.bar === bar) && element.dataset.path.toLocaleLowerCase().includes(words);
+    (bar === null || element.dataset.bar === bar) &&
+    (family === null || (element.dataset.families ?? "").split(" ").includes(family)) &&
+    element.dataset.path.toLocaleLowerCase().includes(words);
   let shown = 0;
   for (const element of [...cards, ...rows]) {
     element.hidden = !matches(element);
     if (!element.hidden) shown += 1;
   }
   const all = cards.length + rows.length;
-  const narrowed = words !== "" || bar !== null;
+  const narrowed = words !== "" || bar !== null || family !== null;
   const noun = all === 1 ? "photo" : "photos";
-  find("#shown").textContent = narrowed ? `${shown} of ${all} ${noun}` : `${all} ${noun}`;
+  const what = family === null ? ` ${noun}` : `, family ${family}`; // short: the toolbar is to stay one line
+  find("#shown").textContent = narrowed ? `${shown} of ${all}${what}` : `${all} ${noun}`;
   find("#clear").hidden = !narrowed;
   find(".none").hidden = shown > 0;
 }
 
 function showAll() {
   filter.value = "";
+  setState("family", null);
   setState("bar", null);
 }
 
@@ -99,7 +105,7 @@ function show(card) {
   const pair = find(".pair", dialog);
   pair.style.setProperty("--aspect", aspect);
   pair.classList.toggle("wide", Number(aspect) > 2);
-  const details = [...card.querySelectorAll(".more span, .copy")].map((each) => each.textContent);
+  const details = [...card.querySelectorAll(".more span, .copy, .to-family")].map((each) => each.textContent);
   const file = `overlays/${card.dataset.path}.jpg`; // what is embedded here may be a small copy
   find(".words", dialog).textContent = [`score ${score}`, ...details, `as scored: ${file}`].join("  ·  ");
   find(".marker", dialog).style.left = `${card.dataset.position}%`;
@@ -112,17 +118,19 @@ function show(card) {
 function step(by) {
   const visible = cards.filter((each) => !each.hidden);
   const next = visible[visible.indexOf(current) + by];
+  opener = null;
   if (next) setState("photo", next.dataset.rank);
 }
 
-async function copyPath() {
-  const path = find(".path bdi", dialog);
+async function copy(source, button) {
+  const words = button.textContent;
+  if (words === "Copied") return;
   try {
-    await navigator.clipboard.writeText(path.textContent);
-    find("#copy-path").textContent = "Copied";
-    setTimeout(() => (find("#copy-path").textContent = "Copy path"), 1500);
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = words), 1500);
   } catch {
-    getSelection().selectAllChildren(path); // no clipboard for pages from disk: ready for Ctrl+C
+    getSelection().selectAllChildren(source); // no clipboard for pages from disk: ready for Ctrl+C
   }
 }
 
@@ -155,9 +163,42 @@ for (const link of bars) {
   });
 }
 
+for (const link of document.querySelectorAll(".crops a")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    opener = link;
+    setState("photo", new URLSearchParams(link.getAttribute("href").slice(1)).get("photo"));
+  });
+}
+
+for (const link of document.querySelectorAll(".members-of")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    setState("family", new URLSearchParams(link.getAttribute("href").slice(1)).get("family"));
+    find("#photos").scrollIntoView();
+  });
+}
+
+// By hand, so that what the address keeps is not lost.
+for (const link of document.querySelectorAll(".to-family")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const family = find(link.getAttribute("href"));
+    const folded = family.closest("details");
+    if (folded) folded.open = true;
+    family.scrollIntoView();
+  });
+}
+
+for (const button of document.querySelectorAll(".copy-command")) {
+  button.hidden = false;
+  button.addEventListener("click", () => copy(find("bdi", button.parentElement), button));
+}
+
 dialog.addEventListener("close", () => {
   setState("photo", null);
-  find(".open", current).focus();
+  (opener ?? find(".open", current)).focus();
+  opener = null;
 });
 
 dialog.addEventListener("keydown", (event) => {
@@ -171,7 +212,7 @@ dialog.addEventListener("keydown", (event) => {
 find("#previous").addEventListener("click", () => step(-1));
 find("#next").addEventListener("click", () => step(1));
 find("#close").addEventListener("click", () => dialog.close());
-find("#copy-path").addEventListener("click", copyPath);
+find("#copy-path").addEventListener("click", () => copy(find(".path bdi", dialog), find("#copy-path")));
 find("#clear").addEventListener("click", showAll);
 find("#clear-none").addEventListener("click", showAll);
 find(".toolbar").addEventListener("submit", (event) => event.preventDefault());

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,18 +21,17 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
-from PIL import Image
 
 from blemish.result import Photo, Result
 from blemish.sinks.colours import heat
+from blemish.sinks.embedded import between_tokens, heat_layer, margin, photograph
+from blemish.sinks.report_families import families_of, families_page
 
 __all__ = ["write"]
 
 PICTURES = 400  # photos shown as pictures; the rest are rows of a table, or the page would not open everywhere
 SHARP = 48  # of those, the first that are embedded as large as they were scored: they are the ones looked at
 LONGEST_SHARP, LONGEST = 1024, 384  # pixels
-QUALITY = 80
-LEVELS = 64  # colours of an embedded map; as a palette they make it five times smaller than full colour
 BARS = 28  # aimed at in the histogram
 
 
@@ -78,8 +76,10 @@ class Card:
     height: float
 
 
-def write(result: Result, file: Path) -> None:
-    """One self-contained HTML file. The pictures are written as they are made, so memory stays small."""
+def write(result: Result, file: Path, run: str = "") -> None:
+    """One self-contained HTML file. The pictures are written as they are made, so memory stays small.
+
+    ``run``: name of the folder where the run will be, for the commands on the page; by default the file's own."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),
         autoescape=True,
@@ -88,7 +88,7 @@ def write(result: Result, file: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters["setting"] = _setting
-    page = environment.get_template("report_template.html").stream(_page(result))
+    page = environment.get_template("report_template.html").stream(_page(result, run or file.absolute().parent.name))
     page.enable_buffering(64)
     with file.open("w", encoding="utf-8", errors="replace", newline="\n") as handle:
         handle.writelines(page)
@@ -98,8 +98,8 @@ def _source(name: str) -> str:
     return files("blemish.sinks").joinpath(name).read_text(encoding="utf-8")
 
 
-def _page(result: Result) -> dict[str, Any]:
-    """Everything the template names. ``cards`` makes the pictures and can be gone through once."""
+def _page(result: Result, run: str) -> dict[str, Any]:
+    """Everything the template names. ``cards`` and the families make pictures and can be gone through once."""
     manifest, scored = result.manifest, result.scored
     scores = [_score(photo) for photo in scored]
     histogram = _histogram(scores)
@@ -113,6 +113,9 @@ def _page(result: Result) -> dict[str, Any]:
         "created": datetime.fromisoformat(manifest["created"]),
         "warnings": [warning[0].upper() + warning[1:].rstrip(".") + "." for warning in result.warnings if warning],
         "duplicates": [photo for photo in scored if photo.duplicate_of],
+        "families": families_page(result, run, PICTURES, digits),
+        "families_of": families_of(result),
+        "reading": (result.diagnosis or {}).get("reading", ""),
         "histogram": histogram,
         "cards": _cards(result, histogram, digits),
         "rows": [
@@ -120,14 +123,14 @@ def _page(result: Result) -> dict[str, Any]:
         ],
         "pictures": PICTURES,
         "frame": _frame_aspect(result.shape),
-        "heat_box": {"x": _margin(grid_width), "y": _margin(grid_height)},
+        "heat_box": {"x": margin(grid_width), "y": margin(grid_height)},
         "ramp": _css_ramp(),
         "scale": {
             end: f"{value:.{_digits(result.scale.high - result.scale.low, result.scale.high)}f}"
             for end, value in (("low", result.scale.low), ("high", result.scale.high))
         },
         "larger_size": _larger_size(result.shape),
-        "style": Markup(_source("report.css")),
+        "style": Markup(_source("report.css") + _source("report_families.css")),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
@@ -152,6 +155,8 @@ def _setting(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "off"
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_setting(each)}" for name, each in value.items())
     return str(value)
 
 
@@ -212,7 +217,7 @@ def _cards(result: Result, histogram: Histogram, digits: int) -> Iterator[Card]:
             score=f"{_score(photo):.{digits}f}",
             bar=histogram.bar_of(_score(photo)),
             position=histogram.position(_score(photo)),
-            picture=_picture(result.pixels(row), LONGEST_SHARP if row < SHARP else LONGEST),
+            picture=photograph(result.pixels(row), LONGEST_SHARP if row < SHARP else LONGEST),
             heat=_heat(result, photo.path),
             width=100 * min(1, aspect / frame),
             height=100 * min(1, frame / aspect),
@@ -224,33 +229,8 @@ def _frame_aspect(shape: tuple[int, int]) -> float:
     return min(max(shape[1] / shape[0], 0.75), 1.8)
 
 
-def _picture(pixels: npt.NDArray[np.uint8], longest: int) -> str:
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2)
-    return _data_uri(picture, "jpeg", quality=QUALITY)
-
-
 def _heat(result: Result, path: str) -> str:
-    """The map in the run's colours, one value added between every two tokens: the browser enlarges it smoothly,
-    and what it mixes is then close to what mixing values before colouring gives."""
-    height, width = result.maps.grid(path).shape
-    values = result.scale.apply(result.maps.at(path, (2 * height - 1, 2 * width - 1)))
-    levels = Image.fromarray(np.rint(values * (LEVELS - 1)).astype(np.uint8)).convert("P")
-    palette = heat(np.linspace(0, 1, LEVELS, dtype=np.float32))
-    levels.putpalette(palette[:, :3].tobytes())
-    return _data_uri(levels, "png", transparency=palette[:, 3].tobytes(), optimize=True)
-
-
-def _margin(tokens: int) -> float:
-    """How far, in percent of the photo, the embedded map reaches over each edge. Maps are enlarged with aligned
-    corners (the outermost values lie on the photo's edges), browsers put them half a pixel further in."""
-    return 100 * 0.5 / max(2 * tokens - 2, 1)
-
-
-def _data_uri(picture: Image.Image, kind: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return heat_layer(result.scale.apply(between_tokens(result.maps.grid(path))))
 
 
 def _css_ramp() -> str:

@@ -8,6 +8,7 @@ Nothing here knows photos, files or words for the user.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
@@ -15,22 +16,33 @@ from scipy import ndimage
 from blemish.config import FamilyConfig
 from blemish.scoring.families import published
 from blemish.scoring.families.evidence import Evidence, distinct, question, weigh
-from blemish.scoring.families.family import Bools, FoundFamily, Ints, Pass
-from blemish.scoring.families.refine import Alternatives, family_map, find_alternatives
+from blemish.scoring.families.family import Bools, Community, FoundFamily, Ints, Pass, Search
+from blemish.scoring.families.refine import Alternatives, Level, family_map, find_alternatives
 from blemish.scoring.families.regions import EIGHT, Candidate, candidates
 
-__all__ = ["FEWEST", "Alternatives", "FoundFamily", "Pass", "alternatives", "find_families", "on_grid"]
+__all__ = [
+    "FEWEST",
+    "Alternatives",
+    "FoundFamily",
+    "Level",
+    "Pass",
+    "Search",
+    "alternatives",
+    "find_families",
+    "on_grid",
+]
 
 FEWEST = 8  # photos below which three that agree are no minority
 MOST = 60  # families kept, the strongest: more are a sign of a batch without a common product
 
 
-def find_families(passes: Sequence[Pass], k: int, config: FamilyConfig) -> list[FoundFamily]:
-    """The families of a batch, strongest evidence first. ``k``: neighbours that vote in a token's score."""
+def find_families(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
+    """The families of a batch. ``k``: neighbours that vote in a token's score."""
     if config.rule == "off" or passes[0].images < FEWEST:
-        return []
-    found = published.find(passes, k, config) if config.rule == "published" else _find(passes, k, config)
-    return sorted(found, key=lambda family: (-family.strength, family.members[0]))[:MOST]
+        return Search()
+    search = published.find(passes, k, config) if config.rule == "published" else _find(passes, k, config)
+    strongest = sorted(search.families, key=lambda family: (-family.strength, family.members[0]))[:MOST]
+    return replace(search, families=tuple(strongest))
 
 
 def alternatives(passes: Sequence[Pass], families: Sequence[FoundFamily]) -> list[Alternatives]:
@@ -57,16 +69,22 @@ def _spans(source: int, target: int) -> list[tuple[int, int]]:
     return [(at * source // target, -(-(at + 1) * source // target)) for at in range(target)]
 
 
-def _find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> list[FoundFamily]:
+def _find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
     """Our own rule: communities of regions in every pass, those with evidence, joined where they share photos."""
     accepted: list[tuple[int, Candidate, Evidence]] = []
+    communities: list[Community] = []
+    links = np.zeros((passes[0].images, passes[0].images), dtype=np.float32)
     for number, one in enumerate(passes):
-        found = candidates(one, config)
+        found, between = candidates(one, config)
+        links += between
         for candidate, evidence in zip(found, weigh(one, found, k), strict=True):
             convincing = evidence.beyond_batch > config.beyond_batch and evidence.beyond_place > config.beyond_place
             if convincing and distinct(one, candidate.members) >= config.smallest:
                 accepted.append((number, candidate, evidence))
-    return [_join(passes, [accepted[at] for at in group], config) for group in _groups([c for _, c, _ in accepted])]
+            communities.append(Community(len(candidate.members), candidate.density, evidence.beyond_batch, convincing))
+    groups = _groups([candidate for _, candidate, _ in accepted])
+    families = (_join(passes, [accepted[at] for at in group], config) for group in groups)
+    return Search(tuple(families), tuple(communities), links, config.beyond_batch)
 
 
 def _groups(found: Sequence[Candidate]) -> list[list[int]]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bools", "Float32", "FoundFamily", "Ints", "Matches", "Pass", "Tokens"]
+__all__ = ["Bools", "Community", "Float32", "FoundFamily", "Ints", "Matches", "Pass", "Search", "Tokens"]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -63,3 +63,23 @@ class FoundFamily:
     strength: float  # the evidence, and what it had to exceed: both in the rule's own unit
     fence: float
     question: str = ""  # why the batch alone cannot tell flaw from variant; empty where it can
+
+
+@dataclass(frozen=True)
+class Community:
+    """One community that was weighed, accepted as (part of) a family or not."""
+
+    size: int
+    density: float
+    strength: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found, and what it was chosen from."""
+
+    families: tuple[FoundFamily, ...] = ()  # strongest evidence first
+    communities: tuple[Community, ...] = ()
+    links: Float32 | None = None  # (B, B) symmetric: how strongly two photos are joined
+    fence: float = 0.0  # what a community's strength had to exceed

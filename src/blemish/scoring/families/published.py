@@ -11,41 +11,40 @@ import numpy as np
 
 from blemish.config import FamilyConfig
 from blemish.scoring.families.communities import density, outlier_fence, partition
-from blemish.scoring.families.family import Bools, Float32, FoundFamily, Ints, Pass
+from blemish.scoring.families.family import Bools, Community, Float32, FoundFamily, Ints, Pass, Search
 from blemish.scoring.families.graph import similarity_graph
 from blemish.scoring.mutual import mean_of_smallest
 
 __all__ = ["dependency_ratios", "find"]
 
 
-def find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> list[FoundFamily]:
-    """Families by the published rule, densest first. ``k``: neighbours that vote in a token's score.
+def find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
+    """Families by the published rule. ``k``: neighbours that vote in a token's score.
 
     A community of more than half of the batch cannot be the minority and is never flagged."""
     images = passes[0].images
     weights = similarity_graph(
         passes, config.omega[0], weighted=config.weighted, degree=config.degree, coverage=config.coverage
     )
-    communities = [
-        members for members in partition(weights, config.percentile, config.seed) if len(members) >= config.smallest
-    ]
-    densities = [density(weights, members) for members in communities]
+    found = [group for group in partition(weights, config.percentile, config.seed) if len(group) >= config.smallest]
+    densities = [density(weights, members) for members in found]
     fence = outlier_fence(densities, weights, config.k_iqr)
-    flagged = [
-        (rho, members)
-        for rho, members in zip(densities, communities, strict=True)
-        if rho > fence and 2 * len(members) <= images
-    ]
-    return [
+    communities = tuple(
+        Community(len(members), rho, rho, rho > fence and 2 * len(members) <= images)
+        for rho, members in zip(densities, found, strict=True)
+    )
+    families = (
         FoundFamily(
             members=members,
             tokens=tuple(_dependent_tokens(one, members, k, config.dependency_percentile) for one in passes),
-            density=rho,
-            strength=rho,
+            density=community.density,
+            strength=community.strength,
             fence=fence,
         )
-        for rho, members in sorted(flagged, key=lambda pair: (-pair[0], pair[1][0]))
-    ]
+        for community, members in zip(communities, found, strict=True)
+        if community.accepted
+    )
+    return Search(tuple(families), communities, weights.astype(np.float32), fence)
 
 
 def dependency_ratios(row: Float32, image: int, members: Ints, k: int) -> Float32:

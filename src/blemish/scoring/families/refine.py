@@ -7,7 +7,7 @@ a decision about one of them needs no search.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,21 +43,17 @@ class Alternatives:
 
     levels: tuple[Level, ...]
 
-    def without(self, families: Collection[int], image: int, row: Float32) -> tuple[Float32, Bools]:
-        """Distances (B, N) of one photo when ``families`` may not be matched, and which tokens (N,) that changes."""
-        changed = np.zeros(row.shape[1], dtype=bool)
+    def chosen(self, families: Collection[int]) -> Iterator[tuple[Level, Bools]]:
+        """The levels, and which of their entries count when ``families`` may not be matched. An entry of a lower
+        level counts after its parent and replaces its distance."""
         wanted = np.array(sorted(families), dtype=np.int32)
         above: Bools | None = None
         for level in self.levels:
-            active = (level.image == image) & np.isin(level.family, wanted)
+            active = np.isin(level.family, wanted)
             if above is not None:
                 active &= above[level.parent]
-            if not changed.any():
-                row = row.copy()
-            row[level.other[active], level.token[active]] = level.distance[active]
-            changed[level.token[active]] = True
+            yield level, active
             above = active
-        return row, changed
 
 
 def family_map(one: Pass, number: int, families: Sequence[FoundFamily]) -> npt.NDArray[np.int32]:

@@ -36,18 +36,19 @@ class Candidate:
     density: float  # mean weight of the edges between two members' regions
 
 
-def candidates(one: Pass, config: FamilyConfig) -> list[Candidate]:
-    """Communities of at least ``config.smallest`` photos in one pass, for each of the reference ranks.
+def candidates(one: Pass, config: FamilyConfig) -> tuple[list[Candidate], Float32]:
+    """Communities of at least ``config.smallest`` photos in one pass, for each of the reference ranks; and the weight
+    of the edges between two photos' regions, (B, B).
 
     Several ranks, because burn-out is seen only below the reference rank (a large group needs a large one) and best
     just above it; beyond the size of a legitimate variant, every token of the variant burns out."""
     ranks = [rank_of(share, one.images) for share in config.omega]
     logs = _log_distances(one, [2, *ranks])
-    return [
-        found
-        for rank, reference in zip(ranks, logs[1:], strict=True)
-        for found in _candidates(one, rank, reference, logs[0], config)
-    ]
+    found: list[Candidate] = []
+    between = np.zeros((one.images, one.images), dtype=np.float32)
+    for reference in logs[1:]:
+        found += _candidates(one, reference, logs[0], config, between)
+    return found, between
 
 
 def _log_distances(one: Pass, ranks: Sequence[int]) -> list[Float32]:
@@ -60,7 +61,10 @@ def _log_distances(one: Pass, ranks: Sequence[int]) -> list[Float32]:
     return list(found)
 
 
-def _candidates(one: Pass, rank: int, reference: Float32, second: Float32, config: FamilyConfig) -> list[Candidate]:
+def _candidates(
+    one: Pass, reference: Float32, second: Float32, config: FamilyConfig, between: Float32
+) -> list[Candidate]:
+    """Communities at one reference rank; the weights of their edges are added to ``between``."""
     # -ln zeta' of the second match, so that a pair of photos (a part photographed twice) raises no suspicion
     strength = 2 * reference - np.median(reference) - second
     middle, spread = _robust(strength)
@@ -71,7 +75,7 @@ def _candidates(one: Pass, rank: int, reference: Float32, second: Float32, confi
     suspicious = (strength > bound) & (excess > excess_middle + config.local_burn_out * excess_spread)
     regions, owners = _label(suspicious, one.grid)
     links = _count_links(one, regions, reference, bound + float(np.median(reference)))
-    return _communities(links, regions, owners, config)
+    return _communities(links, regions, owners, config, between)
 
 
 def _robust(values: Float32) -> tuple[float, float]:
@@ -110,7 +114,11 @@ def _count_links(
 
 
 def _communities(
-    links: Counter[tuple[int, int]], regions: npt.NDArray[np.int32], owners: Ints, config: FamilyConfig
+    links: Counter[tuple[int, int]],
+    regions: npt.NDArray[np.int32],
+    owners: Ints,
+    config: FamilyConfig,
+    between: Float32,
 ) -> list[Candidate]:
     sizes = np.bincount(regions.reshape(-1), minlength=len(owners))
     edges: dict[tuple[int, int], float] = {}
@@ -121,6 +129,8 @@ def _communities(
         return []
     pairs = np.array(list(edges), dtype=np.intp)
     weights = np.array(list(edges.values()))
+    for photos in (owners[pairs], owners[pairs[:, ::-1]]):
+        np.add.at(between, (photos[:, 0], photos[:, 1]), weights)
     found = []
     for community in leiden(len(owners), pairs[:, 0], pairs[:, 1], weights, config.resolution, config.seed):
         members = np.unique(owners[community])

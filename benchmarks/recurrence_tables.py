@@ -1,0 +1,5 @@
+"""WIP"""
+
+
+def print_tables(entries, halves, draws):
+    print(len(entries))

@@ -1,0 +1,130 @@
+"""The middle of a scan: all photos against all others, the families among them, and the scores without them.
+
+It joins matching to scoring and lets every array go as soon as nobody needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.config import ScanConfig
+from blemish.diagnostics import diagnose
+from blemish.extraction import Branch, Extracted
+from blemish.family_facts import decided, describe, excluded, with_effect
+from blemish.matching.engine import NearestTable, match
+from blemish.matching.store import Budget
+from blemish.rescoring import Rescoring, Sensitive
+from blemish.result import Decision, Family
+from blemish.scoring.families import Alternatives, Pass, Search, alternatives, find_families
+from blemish.scoring.mutual import neighbours
+
+__all__ = ["Compared", "compare"]
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Everything is in the order of the extracted photos."""
+
+    grids: Float32  # (B, h, w) anomaly maps
+    scores: Float32  # (B,)
+    between: Float32  # (B, B) mean distance between photos
+    k: int
+    families: tuple[Family, ...]
+    rescoring: Rescoring
+    diagnosis: dict[str, Any] | None
+
+
+def match_all(
+    branches: Sequence[Branch], budget: Budget, with_index: bool, advance: Callable[[int], None]
+) -> list[NearestTable]:
+    """The tables of all passes of all backbones."""
+    return [
+        match(tokens.store, budget, with_index=with_index, progress=advance)
+        for branch in branches
+        for tokens in branch.token_sets
+    ]
+
+
+def compare(
+    branches: Sequence[Branch],
+    extracted: Extracted,
+    tables: Sequence[NearestTable],
+    config: ScanConfig,
+    budget: Budget,
+    decisions: Sequence[Decision],
+    advance: Callable[[int], None],
+) -> Compared:
+    """Families and scores from the tables, which are released. ``advance(1)``: one pass is finished with.
+
+    ``decisions``: what the user has said about families of these photos before."""
+    images = len(extracted.photos)
+    paths = extracted.paths
+    k = neighbours(config.k, images)
+    sets = list(chain.from_iterable(branch.token_sets for branch in branches))
+    passes = [Pass(table, tokens.store, tokens.grid) for table, tokens in zip(tables, sets, strict=True)]
+    search = find_families(passes, k, config.families)
+    found = search.families
+    second = alternatives(passes, found) if found else [Alternatives(()) for _ in passes]
+    between = _between(tables[: len(branches[0].token_sets)])
+    diagnosis = _diagnosis(tables[0], paths, sets[0].grid, config, search)
+    sensitive = []
+    for one, table, tokens, other in zip(passes, tables, sets, second, strict=True):
+        sensitive.append(Sensitive.of(one, k, other))
+        table.release(budget)
+        budget.release(tokens.store)
+        advance(1)
+    rescoring = Rescoring(
+        passes=tuple(sensitive),
+        of_backbone=tuple(len(branch.token_sets) for branch in branches),
+        k=k,
+        shape=branches[0].shape,
+        image_score=config.image_score,
+        rscin=config.rscin,
+        embeddings=np.stack(branches[0].embeddings),
+    )
+    families = decided(describe(found, sets[0].grid, paths, extracted.sha256), decisions)
+    families = with_effect(families, rescoring, paths)
+    grids = rescoring.maps(excluded(families))
+    return Compared(grids, rescoring.image_scores(grids), between, k, families, rescoring, diagnosis)
+
+
+def _between(tables: Sequence[NearestTable]) -> Float32:
+    """(B, B) mean distance from each photo's tokens to the other photo, over the passes of the first backbone."""
+    images = tables[0].store.shape[0]
+    between = np.zeros((images, images), dtype=np.float32)
+    for table in tables:
+        for i in range(images):
+            between[i] += table.row(i).mean(axis=1) / len(tables)
+    np.fill_diagonal(between, 0)
+    return between
+
+
+def _diagnosis(
+    table: NearestTable, paths: list[str], grid: tuple[int, int], config: ScanConfig, search: Search
+) -> dict[str, Any] | None:
+    """Does the theory behind families hold in this batch, and what were they chosen from? The theory is looked at in
+    the first pass, at the middle reference rank."""
+    if config.families.rule == "off":
+        return None
+    images = len(paths)
+    share = config.families.omega[len(config.families.omega) // 2]
+    omega = min(max(2, round(share * (images - 1))), images - 1)
+    diagnosis = diagnose(table.row, images, grid[0] * grid[1], omega=omega, seed=config.families.seed)
+    links = np.zeros((images, images), np.float32) if search.links is None else search.links
+    first, second = np.nonzero(np.triu(links, 1))
+    return {
+        **diagnosis.as_dict(),
+        "rule": config.families.rule,
+        "fence": search.fence if np.isfinite(search.fence) else None,
+        "paths": paths,
+        "communities": [asdict(community) for community in search.communities],
+        "links": [[int(a), int(b), round(float(links[a, b]), 3)] for a, b in zip(first, second, strict=True)],
+    }

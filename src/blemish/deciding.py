@@ -1,0 +1,147 @@
+"""A decision about a family: the run is scored again from what it has kept, and its files are replaced in one move.
+
+No photo is read and none is compared; torch is not even loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish import run_cache
+from blemish.decisions import read_decisions
+from blemish.errors import InputError
+from blemish.family_facts import decided, excluded, family_of
+from blemish.paths import RUN_CACHE, RUN_DIAGNOSIS
+from blemish.progress import Progress, Silent
+from blemish.result import ColourScale, Decision, Family, Photo, Result, ranked
+from blemish.run import Unchanged, read_manifest, staging, write_sinks
+from blemish.sinks.families import read as read_families
+
+__all__ = ["Decided", "decide"]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a decision did. ``before`` and ``after``: median image score of the family's photos."""
+
+    family: Family
+    before: float
+    after: float
+    result: Result
+
+
+def decide(
+    run: str | Path,
+    family: int,
+    is_: Literal["defect", "variant"] | None = None,
+    *,
+    undo: bool = False,
+    progress: Progress | None = None,
+) -> Decided:
+    """Say that ``family`` of a finished ``run`` is a ``defect`` or a legitimate ``variant``, or ``undo`` what was said.
+
+    A variant's look vouches for itself again, so its photos score lower. The run's files change together or not at
+    all. Raises ``InputError`` if the run or the family is not there, ``OutputError`` or ``RunError`` if the run cannot
+    be written.
+    """
+    if undo == (is_ is not None):
+        raise InputError("Say either what the family is, defect or variant, or undo.")
+    if is_ not in (None, "defect", "variant"):
+        raise InputError(f"A family is a defect or a variant, not {is_!r}.")
+    run = Path(run).expanduser().resolve()
+    manifest = read_manifest(run)
+    families = read_families(run / "families.json")
+    chosen = _one(families, family, run)
+    decisions = [decision for decision in read_decisions(run) if not decision.fits(chosen)]
+    if is_ is not None:
+        decisions.append(Decision(is_, tuple((member.path, member.sha256) for member in chosen.members)))
+    after = decided(families, decisions)
+    cache = run_cache.read(run / RUN_CACHE)
+    old_maps = cache.rescoring.maps(excluded(families))
+    new_maps = cache.rescoring.maps(excluded(after))
+    scale = ColourScale(**manifest["colour_scale"])
+    scores = cache.rescoring.image_scores(new_maps)
+    photos, unreadable = _photos(run, cache.paths)
+    rows, order = ranked(photos, scores, family_of(after))
+    result = Result(
+        photos=(*rows, *unreadable),
+        grids=new_maps[order],
+        shape=cache.rescoring.shape,
+        pixels=partial(_pixels, cache, order),
+        scale=scale,
+        warnings=tuple(manifest["warnings"]),
+        manifest=manifest,
+        families=after,
+        decisions=tuple(decisions),
+        diagnosis=_diagnosis(run),
+    )
+    with staging(run, overwrite=True) as folder:
+        unchanged = _unchanged(run, cache.paths, old_maps, new_maps, scale)
+        write_sinks(result, folder, run, manifest["config"]["maps"], progress or Silent(), unchanged)
+    members = [cache.paths.index(path) for path in chosen.paths]
+    old = {photo.path: photo.score for photo in photos}
+    return Decided(
+        family=after[family - 1],
+        before=float(np.median([old[path] or 0.0 for path in chosen.paths])),
+        after=float(np.median(scores[members])),
+        result=result,
+    )
+
+
+def _one(families: Sequence[Family], number: int, run: Path) -> Family:
+    for family in families:
+        if family.number == number:
+            return family
+    there = ", ".join(str(family.number) for family in families)
+    raise InputError(
+        f"{run.name!r} has no family {number}; " + (f"it has {there}." if there else "no families were found in it.")
+    )
+
+
+def _photos(run: Path, paths: Sequence[str]) -> tuple[list[Photo], list[Photo]]:
+    """The scored photos in the order of ``paths``, and the unreadable ones."""
+    file = run / "results.jsonl"
+    try:
+        with file.open(encoding="utf-8") as lines:
+            photos = [Photo(**json.loads(line)) for line in lines]
+        scored = {photo.path: photo for photo in photos if photo.status == "ok"}
+        return [scored[path] for path in paths], [photo for photo in photos if photo.status != "ok"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan the photos again.") from error
+
+
+def _pixels(cache: run_cache.RunCache, order: npt.NDArray[np.intp], row: int) -> npt.NDArray[np.uint8]:
+    return cache.pixels(int(order[row]))
+
+
+def _diagnosis(run: Path) -> dict[str, Any] | None:
+    try:
+        diagnosis: dict[str, Any] = json.loads((run / RUN_DIAGNOSIS).read_text(encoding="utf-8"))
+        return diagnosis
+    except (OSError, ValueError):
+        return None
+
+
+def _unchanged(
+    run: Path,
+    paths: Sequence[str],
+    old: npt.NDArray[np.float32],
+    new: npt.NDArray[np.float32],
+    scale: ColourScale,
+) -> Unchanged:
+    """A picture is the same if no value moves by as much as its finest shade; a map only if no bit does."""
+    moved = np.abs(new - old).reshape(len(paths), -1).max(axis=1)
+    shade = (scale.high - scale.low) / 255
+    return Unchanged(
+        run,
+        maps=frozenset(path for path, move in zip(paths, moved, strict=True) if move == 0),
+        overlays=frozenset(path for path, move in zip(paths, moved, strict=True) if move < shade),
+    )

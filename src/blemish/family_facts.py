@@ -1,0 +1,109 @@
+"""From what the search has found to what a user is shown: a family with its photos, place, effect and decision.
+
+Pure functions on arrays and result types; no words for the user, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.rescoring import Rescoring
+from blemish.result import Decision, Family, Member
+from blemish.scoring.families import FoundFamily
+
+__all__ = ["decided", "describe", "excluded", "family_of", "with_effect"]
+
+Float32 = npt.NDArray[np.float32]
+
+
+def describe(
+    found: Sequence[FoundFamily],
+    grid: tuple[int, int],
+    paths: Sequence[str],
+    sha256: Sequence[str],
+) -> tuple[Family, ...]:
+    """Families with their places on ``grid``, that of their first pass; the effect is not known yet."""
+    return tuple(
+        Family(
+            number=number,
+            kind="unsure" if family.question else "defect",
+            decided_by="blemish",
+            members=tuple(
+                _member(paths[photo], sha256[photo], tokens.reshape(grid))
+                for photo, tokens in zip(family.members, family.tokens[0], strict=True)
+            ),
+            place=family.tokens[0].mean(axis=0, dtype=np.float32).reshape(grid),
+            density=family.density,
+            strength=family.strength,
+            fence=family.fence,
+            score_with=0.0,
+            score_without=0.0,
+            question=family.question,
+        )
+        for number, family in enumerate(found, start=1)
+    )
+
+
+def _member(path: str, sha256: str, tokens: npt.NDArray[np.bool_]) -> Member:
+    height, width = tokens.shape
+    rows, columns = np.flatnonzero(tokens.any(axis=1)), np.flatnonzero(tokens.any(axis=0))
+    if not len(rows):  # the published rule may find that no token of a member depends on the others
+        return Member(path, sha256, 0.0, 0.0, 1.0, 1.0)
+    return Member(
+        path,
+        sha256,
+        left=float(columns[0] / width),
+        top=float(rows[0] / height),
+        right=float((columns[-1] + 1) / width),
+        bottom=float((rows[-1] + 1) / height),
+    )
+
+
+def decided(families: Sequence[Family], decisions: Sequence[Decision]) -> tuple[Family, ...]:
+    """``families`` as the user has decided, the latest decision last; the others as the batch decides."""
+    result = []
+    for family in families:
+        said = [decision.kind for decision in decisions if decision.fits(family)]
+        if said:
+            result.append(replace(family, kind=said[-1], decided_by="user"))
+        else:
+            result.append(replace(family, kind="unsure" if family.question else "defect", decided_by="blemish"))
+    return tuple(result)
+
+
+def excluded(families: Sequence[Family]) -> frozenset[int]:
+    """The families, counted from 0, whose looks may not vouch for themselves."""
+    return frozenset(family.number - 1 for family in families if family.kind == "defect")
+
+
+def with_effect(families: Sequence[Family], rescoring: Rescoring, paths: Sequence[str]) -> tuple[Family, ...]:
+    """``families`` with their members' median image score while all looks vouch, and when this one does not."""
+    if not families:
+        return ()
+    row = {path: at for at, path in enumerate(paths)}
+    plain = rescoring.maps(())
+    result = []
+    for family in families:
+        members = np.array([row[path] for path in family.paths])
+        alone = rescoring.maps({family.number - 1})
+        result.append(
+            replace(
+                family,
+                score_with=_median(rescoring.image_scores(plain, members)),
+                score_without=_median(rescoring.image_scores(alone, members)),
+            )
+        )
+    return tuple(result)
+
+
+def _median(scores: Float32) -> float:
+    return float(np.median(scores))
+
+
+def family_of(families: Sequence[Family], kinds: Collection[str] = ("defect", "unsure", "variant")) -> dict[str, int]:
+    """Path -> number of the family a photo belongs to, the strongest where there are several."""
+    return {path: family.number for family in reversed(families) if family.kind in kinds for path in family.paths}

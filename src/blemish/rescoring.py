@@ -1,0 +1,136 @@
+"""The scores of a batch for any choice of families that may not vouch for themselves, without comparing photos again.
+
+It holds what such a choice can change: the tokens with a match in some family, their distances to all photos, and the
+second choices of those matches. That is a small part of the table, so a run can keep it. It knows arrays, not photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.scoring.families import Alternatives, Level, Pass
+from blemish.scoring.fusion import fuse_backbones, mean_maps
+from blemish.scoring.mutual import image_scores, mean_of_first, msm, rscin
+
+__all__ = ["Rescoring", "Sensitive"]
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Sensitive:
+    """One pass: scores while every token may be matched, and the n tokens whose score depends on the choice."""
+
+    scores: Float32  # (B, h, w)
+    slot: Int32  # (n,) ascending: photo times N plus token
+    distances: Float32  # (n, B) to every photo, infinite to their own
+    alternatives: Alternatives
+
+    @classmethod
+    def of(cls, one: Pass, k: int, alternatives: Alternatives) -> Sensitive:
+        """Score one pass and keep what the alternatives can change."""
+        images, tokens = one.images, one.grid[0] * one.grid[1]
+        scores = np.empty((images, tokens), dtype=np.float32)
+        slot = np.empty(0, dtype=np.int32)
+        if alternatives.levels:
+            first = alternatives.levels[0]
+            slot = np.unique(first.image * np.int32(tokens) + first.token)
+        distances = np.empty((len(slot), images), dtype=np.float32)
+        for i in range(images):
+            row = one.matches.row(i)
+            scores[i] = msm(row, k)
+            start, stop = np.searchsorted(slot, [i * tokens, (i + 1) * tokens])
+            distances[start:stop] = row[:, slot[start:stop] % tokens].T
+        return cls(scores.reshape(images, *one.grid), slot, distances, alternatives)
+
+    def without(self, families: Collection[int], k: int) -> Float32:
+        """(B, h, w): scores when the tokens of ``families`` may not be matched."""
+        scores = self.scores.copy()
+        if not families or not len(self.slot):
+            return scores
+        tokens = scores[0].size
+        distances = self.distances.copy()
+        changed = np.zeros(len(self.slot), dtype=bool)
+        for level, active in self.alternatives.chosen(families):
+            at = np.searchsorted(self.slot, level.image[active] * np.int32(tokens) + level.token[active])
+            distances[at, level.other[active]] = level.distance[active]
+            changed[at] = True
+        scores.reshape(-1)[self.slot[changed]] = mean_of_first(np.sort(distances[changed], axis=1), k)
+        return scores
+
+
+@dataclass(frozen=True)
+class Rescoring:
+    """All passes of all backbones, and how their scores become maps and image scores."""
+
+    passes: tuple[Sensitive, ...]
+    of_backbone: tuple[int, ...]  # passes of each backbone
+    k: int
+    shape: tuple[int, int]  # working resolution, pixels
+    image_score: str
+    rscin: tuple[int, ...]
+    embeddings: Float32  # (B, E)
+
+    def maps(self, excluded: Collection[int]) -> Float32:
+        """(B, h, w) anomaly maps while the families ``excluded`` may not be matched."""
+        scores = iter([one.without(excluded, self.k) for one in self.passes])
+        return fuse_backbones([mean_maps([next(scores) for _ in range(count)]) for count in self.of_backbone])
+
+    def image_scores(self, maps: Float32, only: npt.NDArray[np.intp] | None = None) -> Float32:
+        """Scores (B,) of all photos, or before re-scoring by similar images of the photos ``only``."""
+        scores = image_scores(maps, self.shape, self.image_score, only)
+        return rscin(scores, self.embeddings, self.rscin) if self.rscin and only is None else scores
+
+    def save(self, file: Path) -> None:
+        """One uncompressed ``.npz``."""
+        arrays: dict[str, npt.NDArray[np.generic]] = {
+            "of_backbone": np.array(self.of_backbone),
+            "k": np.array(self.k),
+            "shape": np.array(self.shape),
+            "image_score": np.array(self.image_score),
+            "rscin": np.array(self.rscin, dtype=np.int64),
+            "embeddings": self.embeddings,
+            "levels": np.array([len(one.alternatives.levels) for one in self.passes]),
+        }
+        for at, one in enumerate(self.passes):
+            arrays |= {f"scores{at}": one.scores, f"slot{at}": one.slot, f"distances{at}": one.distances}
+            for depth, level in enumerate(one.alternatives.levels):
+                arrays |= {f"{name}{at}.{depth}": values for name, values in vars(level).items()}
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
+
+    @classmethod
+    def load(cls, file: Path) -> Rescoring:
+        """Raises ``OSError``, ``ValueError`` or ``KeyError`` if ``file`` is not what ``save`` wrote."""
+        with np.load(file, allow_pickle=False) as stored:
+            passes = tuple(
+                Sensitive(
+                    stored[f"scores{at}"],
+                    stored[f"slot{at}"],
+                    stored[f"distances{at}"],
+                    Alternatives(tuple(_level(stored, f"{at}.{depth}") for depth in range(int(levels)))),
+                )
+                for at, levels in enumerate(stored["levels"])
+            )
+            return cls(
+                passes=passes,
+                of_backbone=_integers(stored["of_backbone"]),
+                k=int(stored["k"]),
+                shape=(int(stored["shape"][0]), int(stored["shape"][1])),
+                image_score=str(stored["image_score"]),
+                rscin=_integers(stored["rscin"]),
+                embeddings=stored["embeddings"],
+            )
+
+
+def _level(stored: np.lib.npyio.NpzFile, suffix: str) -> Level:
+    return Level(**{name: stored[f"{name}{suffix}"] for name in Level.__dataclass_fields__})
+
+
+def _integers(values: Sequence[np.int64]) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)

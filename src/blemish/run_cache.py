@@ -1,0 +1,74 @@
+"""The folder ``cache/`` of a run: what a later decision about a family needs, so that no photo is compared again.
+
+Written only when there is a family to decide about. It knows files, not what is in them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from blemish.errors import InputError
+from blemish.rescoring import Rescoring
+
+__all__ = ["RunCache", "read", "write"]
+
+QUALITY = 95  # of the kept pictures: they are shown and coloured again
+ORDER, SCORES, PICTURES = "order.json", "rescoring.npz", "photos"
+
+
+class Pixels(Protocol):
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """(stop - start, H, W, 3) uint8"""
+        ...
+
+
+@dataclass(frozen=True)
+class RunCache:
+    """``paths``: the photos in the order of the arrays."""
+
+    folder: Path
+    paths: tuple[str, ...]
+    rescoring: Rescoring
+
+    def pixels(self, photo: int) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) at the working resolution, as close as a fine JPEG."""
+        with Image.open(self.folder / PICTURES / f"{photo:06d}.jpg") as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+def write(paths: Sequence[str], rescoring: Rescoring, pixels: Pixels, folder: Path) -> None:
+    """Fill a new ``folder``."""
+    (folder / PICTURES).mkdir(parents=True)
+    rescoring.save(folder / SCORES)
+    with ThreadPoolExecutor(2) as pool:  # encoding lets go of the interpreter
+        for _ in pool.map(lambda photo: _write_picture(pixels, photo, folder), range(len(paths))):
+            pass
+    (folder / ORDER).write_text(json.dumps(list(paths)), encoding="utf-8")
+
+
+def _write_picture(pixels: Pixels, photo: int, folder: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.read(photo, photo + 1)[0]).save(buffer, "jpeg", quality=QUALITY, subsampling=0)
+    (folder / PICTURES / f"{photo:06d}.jpg").write_bytes(buffer.getvalue())
+
+
+def read(folder: Path) -> RunCache:
+    """Raises ``InputError`` if ``folder`` is absent or damaged."""
+    try:
+        paths = json.loads((folder / ORDER).read_text(encoding="utf-8"))
+        return RunCache(folder, tuple(paths), Rescoring.load(folder / SCORES))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{str(folder)!r} is missing or damaged, so the run cannot be scored again ({error}). "
+            "Scan the photos again; features are cached, so it is quicker than the first time."
+        ) from error
