@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.result import ColourScale, Photo, Result
+from blemish.result import ColourScale, Family, Photo, Result
 from blemish.sinks import report
 from blemish.sinks.colours import heat
 
@@ -68,10 +68,16 @@ def a_manifest(**changed: Any) -> dict[str, Any]:
 
 
 def a_result(
-    paths: list[str], *, grids: np.ndarray | None = None, unreadable: tuple[Photo, ...] = (), **more: Any
+    paths: list[str],
+    *,
+    grids: np.ndarray | None = None,
+    unreadable: tuple[Photo, ...] = (),
+    families: tuple[Family, ...] = (),
+    **more: Any,
 ) -> Result:
     if grids is None:
         grids = np.linspace(1, 0, len(paths))[:, None, None] * np.ones((len(paths), *GRID))
+    numbers = {path: family.number for family in reversed(families) for path in family.paths}
     photos = tuple(
         Photo(
             path=path,
@@ -82,6 +88,7 @@ def a_result(
             width=320,
             height=240,
             duplicate_of=more.get("duplicates", {}).get(path, ""),
+            family=numbers.get(path),
         )
         for i, path in enumerate(paths)
     )
@@ -93,6 +100,8 @@ def a_result(
         scale=more.get("scale", ColourScale(0, 1)),
         warnings=more.get("warnings", ()),
         manifest=more.get("manifest", a_manifest()),
+        families=families,
+        diagnosis=more.get("diagnosis"),
     )
 
 
@@ -288,3 +297,18 @@ def test_what_was_run_is_told(tmp_path: Path) -> None:
         "cpu: no CUDA device",
     ):
         assert words in text
+
+
+def test_settings_within_settings_are_told_in_words(tmp_path: Path) -> None:
+    manifest = a_manifest()
+    manifest["config"]["families"] = {"rule": "auto", "omega": [0.1, 0.2], "weighted": True}
+    shown = page(a_result(["a.png", "b.png", "c.png"], manifest=manifest), tmp_path)
+    assert "rule auto; omega 0.1, 0.2; weighted yes" in shown.text
+
+
+def test_what_the_numbers_say_is_folded_away(tmp_path: Path) -> None:
+    reading = f"By chance alone, <b>{EVIL[1]}"
+    shown = page(a_result(["a.png", "b.png", "c.png"], diagnosis={"photos": 3, "reading": reading}), tmp_path)
+    assert reading in shown.text
+    assert "open" not in shown.all("details", "reading")[0]
+    assert not page(a_result(["a.png", "b.png", "c.png"]), tmp_path).all("details")

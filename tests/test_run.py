@@ -34,6 +34,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
 def test_every_file_of_a_run(result: Result, tmp_path: Path) -> None:
     out = result.save(tmp_path / "run")
     assert sorted(file.name for file in out.iterdir()) == [
+        "diagnosis.json",
+        "families.json",
         "maps",
         "overlays",
         "report.html",
@@ -63,6 +65,7 @@ def test_tables_have_one_row_a_photo_most_anomalous_first(result: Result, tmp_pa
         "status",
         "reason",
         "duplicate_of",
+        "family",
     ]
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5", "6", ""]
     assert (rows[0]["path"], rows[0]["status"], rows[0]["percentile"]) == ("3.png", "ok", "100.0")
@@ -71,6 +74,8 @@ def test_tables_have_one_row_a_photo_most_anomalous_first(result: Result, tmp_pa
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["path"] for line in lines] == [row["path"] for row in rows]
     assert lines[-1]["score"] is None
+    assert {row["family"] for row in rows} == {""}  # six photos are too few to have families
+    assert {line["family"] for line in lines} == {None}
     assert [float(row["score"]) for row in rows[:-1]] == list(result.scores.values())
 
 
@@ -215,7 +220,7 @@ def test_a_mount_point_is_written_from_inside(result: Result, tmp_path: Path, mo
     result.save(out, overwrite=True)
     assert out.stat().st_ino == inode, "a mount point cannot be replaced"
     assert read_manifest(out)["schema"] == 1
-    assert len(list(out.iterdir())) == 6
+    assert {file.name for file in out.iterdir()} == {file.name for file in result.save(tmp_path / "run").iterdir()}
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -90,9 +90,7 @@ def scan(
     families: Annotated[
         str | None, typer.Option(help="Recurring flaws: auto, published or off; published,omega=0.2 sets a field.")
     ] = None,
-    decisions: Annotated[
-        Path | None, typer.Option(help="A run whose decisions about families hold here too; photos are recognised.")
-    ] = None,
+    decisions: Annotated[Path | None, typer.Option(help="A run whose decisions about families hold here too.")] = None,
     maps: Annotated[str | None, typer.Option(help="Resolution of the written maps: working, original or none.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
     memory: Annotated[

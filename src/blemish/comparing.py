@@ -6,7 +6,7 @@ It joins matching to scoring and lets every array go as soon as nobody needs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from blemish.config import ScanConfig
 from blemish.diagnostics import diagnose
+from blemish.diagnostics.reading import reading
 from blemish.extraction import Branch, Extracted
-from blemish.family_facts import decided, describe, excluded, with_effect
+from blemish.family_facts import decided, describe, excluded, looks_of, with_effect
+from blemish.looks import Look
 from blemish.matching.engine import NearestTable, match
 from blemish.matching.store import Budget
 from blemish.rescoring import Rescoring, Sensitive
@@ -38,6 +40,7 @@ class Compared:
     between: Float32  # (B, B) mean distance between photos
     k: int
     families: tuple[Family, ...]
+    looks: tuple[Look | None, ...]  # of each family
     rescoring: Rescoring
     diagnosis: dict[str, Any] | None
 
@@ -72,6 +75,7 @@ def compare(
     passes = [Pass(table, tokens.store, tokens.grid) for table, tokens in zip(tables, sets, strict=True)]
     search = find_families(passes, k, config.families)
     found = search.families
+    looks = looks_of(found, passes[0], _features(branches[0]))
     second = alternatives(passes, found) if found else [Alternatives(()) for _ in passes]
     between = _between(tables[: len(branches[0].token_sets)])
     diagnosis = _diagnosis(tables[0], paths, sets[0].grid, config, search)
@@ -90,10 +94,16 @@ def compare(
         rscin=config.rscin,
         embeddings=np.stack(branches[0].embeddings),
     )
-    families = decided(describe(found, sets[0].grid, paths, extracted.sha256), decisions)
+    families = decided(describe(found, sets[0].grid, paths, extracted.sha256), decisions, looks)
     families = with_effect(families, rescoring, paths)
     grids = rescoring.maps(excluded(families))
-    return Compared(grids, rescoring.image_scores(grids), between, k, families, rescoring, diagnosis)
+    return Compared(grids, rescoring.image_scores(grids), between, k, families, tuple(looks), rescoring, diagnosis)
+
+
+def _features(branch: Branch) -> str:
+    """What made the tokens of the first pass: only looks with the same can be compared."""
+    facts = (branch.backbone.weights_sha256[:12], branch.backbone.layers, branch.radii, branch.join, branch.shape)
+    return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}"
 
 
 def _between(tables: Sequence[NearestTable]) -> Float32:
@@ -120,8 +130,9 @@ def _diagnosis(
     diagnosis = diagnose(table.row, images, grid[0] * grid[1], omega=omega, seed=config.families.seed)
     links = np.zeros((images, images), np.float32) if search.links is None else search.links
     first, second = np.nonzero(np.triu(links, 1))
+    words = reading(diagnosis, len(search.families))
     return {
-        **diagnosis.as_dict(),
+        **replace(diagnosis, reading=words).as_dict(),
         "rule": config.families.rule,
         "fence": search.fence if np.isfinite(search.fence) else None,
         "paths": paths,

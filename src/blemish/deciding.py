@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,11 +59,12 @@ def decide(
     manifest = read_manifest(run)
     families = read_families(run / "families.json")
     chosen = _one(families, family, run)
-    decisions = [decision for decision in read_decisions(run) if not decision.fits(chosen)]
-    if is_ is not None:
-        decisions.append(Decision(is_, tuple((member.path, member.sha256) for member in chosen.members)))
-    after = decided(families, decisions)
     cache = run_cache.read(run / RUN_CACHE)
+    look = cache.looks[family - 1]
+    decisions = [decision for decision in read_decisions(run) if not decision.fits(chosen, look)]
+    if is_ is not None:
+        decisions.append(Decision(is_, tuple((member.path, member.sha256) for member in chosen.members), look))
+    after = decided(families, decisions, cache.looks)
     old_maps = cache.rescoring.maps(excluded(families))
     new_maps = cache.rescoring.maps(excluded(after))
     scale = ColourScale(**manifest["colour_scale"])
@@ -75,13 +75,14 @@ def decide(
         photos=(*rows, *unreadable),
         grids=new_maps[order],
         shape=cache.rescoring.shape,
-        pixels=partial(_pixels, cache, order),
+        pixels=lambda row: cache.pixels(int(order[row])),
         scale=scale,
         warnings=tuple(manifest["warnings"]),
         manifest=manifest,
         families=after,
         decisions=tuple(decisions),
         diagnosis=_diagnosis(run),
+        jpeg=lambda row, longest: cache.jpeg(int(order[row]), longest),
     )
     with staging(run, overwrite=True) as folder:
         unchanged = _unchanged(run, cache.paths, old_maps, new_maps, scale)
@@ -116,10 +117,6 @@ def _photos(run: Path, paths: Sequence[str]) -> tuple[list[Photo], list[Photo]]:
         return [scored[path] for path in paths], [photo for photo in photos if photo.status != "ok"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan the photos again.") from error
-
-
-def _pixels(cache: run_cache.RunCache, order: npt.NDArray[np.intp], row: int) -> npt.NDArray[np.uint8]:
-    return cache.pixels(int(order[row]))
 
 
 def _diagnosis(run: Path) -> dict[str, Any] | None:

@@ -11,11 +11,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from blemish.looks import Look, look_of
 from blemish.rescoring import Rescoring
 from blemish.result import Decision, Family, Member
-from blemish.scoring.families import FoundFamily
+from blemish.scoring.families import FoundFamily, Pass
 
-__all__ = ["decided", "describe", "excluded", "family_of", "with_effect"]
+__all__ = ["decided", "describe", "excluded", "family_of", "looks_of", "with_effect"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -63,16 +64,32 @@ def _member(path: str, sha256: str, tokens: npt.NDArray[np.bool_]) -> Member:
     )
 
 
-def decided(families: Sequence[Family], decisions: Sequence[Decision]) -> tuple[Family, ...]:
-    """``families`` as the user has decided, the latest decision last; the others as the batch decides."""
+def decided(
+    families: Sequence[Family], decisions: Sequence[Decision], looks: Sequence[Look | None]
+) -> tuple[Family, ...]:
+    """``families`` as the user has decided, the latest decision last; the others as the batch decides. ``looks``: of
+    each family, where it is known."""
     result = []
-    for family in families:
-        said = [decision.kind for decision in decisions if decision.fits(family)]
+    for family, look in zip(families, looks, strict=True):
+        said = [decision.kind for decision in decisions if decision.fits(family, look)]
         if said:
             result.append(replace(family, kind=said[-1], decided_by="user"))
         else:
             result.append(replace(family, kind="unsure" if family.question else "defect", decided_by="blemish"))
     return tuple(result)
+
+
+def looks_of(found: Sequence[FoundFamily], one: Pass, features: str) -> list[Look | None]:
+    """The look of each family in its first pass; None where no member's token carries it."""
+    looks: list[Look | None] = []
+    for family in found:
+        members = [
+            one.tokens.read(int(photo), int(photo) + 1)[0][tokens]
+            for photo, tokens in zip(family.members, family.tokens[0], strict=True)
+            if tokens.any()
+        ]
+        looks.append(look_of(members, features) if len(members) > 1 else None)
+    return looks
 
 
 def excluded(families: Sequence[Family]) -> frozenset[int]:

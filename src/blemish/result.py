@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from blemish.looks import Look
+
 __all__ = ["AnomalyMaps", "ColourScale", "Decision", "Family", "Member", "Photo", "Result", "ranked", "upsample"]
 
 Float32 = npt.NDArray[np.float32]
@@ -72,15 +74,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the user said about a family: its photos are recognised by their bytes, in this run and in later ones."""
+    """What the user said about a family. It is known again by its photos' bytes, or in other photos by its look."""
 
     kind: Literal["defect", "variant"]
     photos: tuple[tuple[str, str], ...]  # path, sha256
+    look: Look | None = None
 
-    def fits(self, family: Family) -> bool:
-        """Whether at least half of the family's photos are meant."""
+    def fits(self, family: Family, look: Look | None = None) -> bool:
+        """Whether at least half of the family's photos are meant, or its ``look`` is."""
         meant = {sha256 for _, sha256 in self.photos}
-        return 2 * sum(member.sha256 in meant for member in family.members) >= len(family.members)
+        same = sum(member.sha256 in meant for member in family.members)
+        known = self.look is not None and look is not None and self.look.resembles(look)
+        return known or 2 * same >= len(family.members)
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,7 @@ class Result:
     families: tuple[Family, ...] = ()  # strongest evidence first
     decisions: tuple[Decision, ...] = ()  # the user's, also of families that this run has not found
     diagnosis: dict[str, Any] | None = None  # see ``blemish.diagnostics.Diagnosis``
+    jpeg: Callable[[int, int], bytes] | None = None  # row, longest side -> its picture, where pictures are kept
     keep: Callable[[Path], None] | None = None  # writes what `blemish decide` needs into a folder
 
     @property

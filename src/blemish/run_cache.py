@@ -5,7 +5,6 @@ Written only when there is a family to decide about. It knows files, not what is
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +17,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from blemish.errors import InputError
+from blemish.looks import Look
 from blemish.rescoring import Rescoring
+from blemish.sinks.embedded import jpeg
+from blemish.sinks.report import LONGEST
 
 __all__ = ["RunCache", "read", "write"]
 
-QUALITY = 95  # of the kept pictures: they are shown and coloured again
-ORDER, SCORES, PICTURES = "order.json", "rescoring.npz", "photos"
+LARGE, SMALL = 4096, LONGEST  # longest sides of the kept pictures, pixels: as scored, and as in the report
+ORDER, LOOKS, SCORES, PICTURES = "order.json", "looks.json", "rescoring.npz", ("photos", "thumbnails")
 
 
 class Pixels(Protocol):
@@ -39,20 +41,77 @@ class RunCache:
     folder: Path
     paths: tuple[str, ...]
     rescoring: Rescoring
+    looks: tuple[Look | None, ...]  # of the families
+
+    def jpeg(self, photo: int, longest: int) -> bytes:
+        """Encoded, at least as large as asked for or as it was scored."""
+        return _picture_file(self.folder, photo, small=longest <= SMALL).read_bytes()
 
     def pixels(self, photo: int) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) at the working resolution, as close as a fine JPEG."""
-        with Image.open(self.folder / PICTURES / f"{photo:06d}.jpg") as picture:
+        """(H, W, 3) at the working resolution, as close as a JPEG."""
+        with Image.open(_picture_file(self.folder, photo, small=False)) as picture:
             return np.asarray(picture.convert("RGB"))
 
 
-def write(paths: Sequence[str], rescoring: Rescoring, pixels: Pixels, folder: Path) -> None:
+def write(
+    paths: Sequence[str], rescoring: Rescoring, looks: Sequence[Look | None], pixels: Pixels, folder: Path
+) -> None:
     """Fill a new ``folder``."""
-    (folder / PICTURES).mkdir(parents=True)
+    for pictures in PICTURES:
+        (folder / pictures).mkdir(parents=True)
     rescoring.save(folder / SCORES)
     with ThreadPoolExecutor(2) as pool:  # encoding lets go of the interpreter
         for _ in pool.map(lambda photo: _write_picture(pixels, photo, folder), range(len(paths))):
             pass
+    (folder / LOOKS).write_text(json.dumps([look and look.encoded() for look in looks]), encoding="utf-8")
+    (folder / ORDER).write_text(json.dumps(list(paths)), encoding="utf-8")
+
+
+def _write_picture(pixels: Pixels, photo: int, folder: Path) -> None:
+    picture = pixels.read(photo, photo + 1)[0]
+    _picture_file(folder, photo, small=False).write_bytes(jpeg(picture, LARGE))
+    _picture_file(folder, photo, small=True).write_bytes(jpeg(picture, SMALL))
+
+
+def _picture_file(folder: Path, photo: int, small: bool) -> Path:
+    return folder / PICTURES[small] / f"{photo:06d}.jpg"
+
+
+def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+    """(stop - start, H, W, 3) uint8"""
+    ...
+
+
+@dataclass(frozen=True)
+class RunCache:
+    """``paths``: the photos in the order of the arrays."""
+
+    folder: Path
+    paths: tuple[str, ...]
+    rescoring: Rescoring
+    looks: tuple[Look | None, ...]  # of the families
+
+    def jpeg(self, photo: int, longest: int) -> bytes:
+        """Encoded, at least as large as asked for or as it was scored."""
+        return _picture_file(self.folder, photo, small=longest <= SMALL).read_bytes()
+
+    def pixels(self, photo: int) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) at the working resolution, as close as a JPEG."""
+        with Image.open(_picture_file(self.folder, photo, small=False)) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+def write(
+    paths: Sequence[str], rescoring: Rescoring, looks: Sequence[Look | None], pixels: Pixels, folder: Path
+) -> None:
+    """Fill a new ``folder``."""
+    for pictures in PICTURES:
+        (folder / pictures).mkdir(parents=True)
+    rescoring.save(folder / SCORES)
+    with ThreadPoolExecutor(2) as pool:  # encoding lets go of the interpreter
+        for _ in pool.map(lambda photo: _write_picture(pixels, photo, folder), range(len(paths))):
+            pass
+    (folder / LOOKS).write_text(json.dumps([look and look.encoded() for look in looks]), encoding="utf-8")
     (folder / ORDER).write_text(json.dumps(list(paths)), encoding="utf-8")
 
 
@@ -66,7 +125,9 @@ def read(folder: Path) -> RunCache:
     """Raises ``InputError`` if ``folder`` is absent or damaged."""
     try:
         paths = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-        return RunCache(folder, tuple(paths), Rescoring.load(folder / SCORES))
+        stored = json.loads((folder / LOOKS).read_text(encoding="utf-8"))
+        looks = tuple(look and Look.decoded(look) for look in stored)
+        return RunCache(folder, tuple(paths), Rescoring.load(folder / SCORES), looks)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{str(folder)!r} is missing or damaged, so the run cannot be scored again ({error}). "

@@ -57,7 +57,8 @@ def scan(
 
     ``source``: a folder (searched recursively), a CSV with a column ``image_path``, or one class of a published data
     set; at least 3 readable photos of one product. ``options`` are fields of ``ScanConfig`` and override ``config``.
-    ``decisions``: what was said about families before, see ``blemish.decisions``; photos are recognised by content.
+    ``decisions``: what was said about families before, see ``blemish.decisions``; families are recognised by their
+    photos' bytes or their look.
     ``scratch``: where arrays go that do not fit the memory budget; by default the system's temporary folder.
     Nothing is written but the feature cache; ``Result.save`` writes a run folder.
     Raises ``InputError``, ``ConfigError``, ``BackboneError`` (all ``UsageError``) or ``RunError``.
@@ -187,7 +188,7 @@ def _result(plan: _Plan, extracted: Extracted, compared: Compared, clock: _Clock
         pixels=lambda row: extracted.pixels.read(int(order[row]), int(order[row]) + 1)[0],
         families=compared.families,
         diagnosis=compared.diagnosis,
-        keep=partial(run_cache.write, extracted.paths, compared.rescoring, extracted.pixels)
+        keep=partial(run_cache.write, extracted.paths, compared.rescoring, compared.looks, extracted.pixels)
         if compared.families
         else None,
         scale=scale,

@@ -45,7 +45,10 @@ def community_plot(
         axes.set_title("Communities, and which of them are families")
         axes.set_xlabel("photos in the community" + (f" ({left_out} smaller ones are not shown)" if left_out else ""))
         axes.set_ylabel(quantity)
-        for chosen, colour, label in ((flagged, FLAG, "family: a flaw that recurs"), (~flagged, PLAIN, "ordinary")):
+        for chosen, colour, label in (
+            (flagged, FLAG, "family: a flaw that recurs"),
+            (~flagged, PLAIN, "not a family, or usual at its place"),
+        ):
             if chosen.any():
                 axes.bar(places[chosen], heights[chosen], width=0.72, color=colour, label=label)
         axes.axhline(fence, color=INK, ls="--", lw=1.2, label=f"fence: {fence:.3g}")

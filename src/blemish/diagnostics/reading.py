@@ -19,15 +19,16 @@ SLOPES = (-1.3, -0.7)  # exponents for which chance levels, which assume -1, are
 FEW = 30  # photos under which everything here is a hint
 
 
-def reading(diagnosis: Diagnosis) -> str:
-    """The diagnosis in two to five sentences; its own ``reading`` is not looked at."""
+def reading(diagnosis: Diagnosis, families: int = 0) -> str:
+    """The diagnosis in two to five sentences; its own ``reading`` is not looked at. ``families``: how many were found,
+    which these numbers, taken over all patches, may be too coarse to show."""
     law = diagnosis.power_law
     if law is None:
         return _unreadable(diagnosis)
     sentences = (
         _scaling(law),
         _tail(diagnosis),
-        _burn_out(diagnosis, diagnosis.burn_out) if diagnosis.burn_out else "",
+        _burn_out(diagnosis, diagnosis.burn_out, families) if diagnosis.burn_out else "",
         _batch(diagnosis),
     )
     return " ".join(sentence for sentence in sentences if sentence)
@@ -81,10 +82,17 @@ def _tail(diagnosis: Diagnosis) -> str:
     return f"The tail index depends on how many matches are used, {alpha:.1f} on average; roughly, {reach}."
 
 
-def _burn_out(diagnosis: Diagnosis, found: BurnOutSummary) -> str:
+def _burn_out(diagnosis: Diagnosis, found: BurnOutSummary, families: int) -> str:
     if found.stands_out:
         return _peak(diagnosis, found)
     share = f"{found.share:.1%} of the sampled patches run out of matches abruptly"
+    if families:
+        shown = (
+            "the family is too small a part of all patches"
+            if families == 1
+            else "the families are too small a part of them"
+        )
+        return f"{share}; {shown} to stand out in that number."
     # Twice the chance, and beyond the scatter of the sample.
     if found.share > max(2 * found.chance, found.chance + 3 * math.sqrt(found.chance / diagnosis.sampled)):
         return (

@@ -7,26 +7,50 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blemish.result import Float32, upsample
+from blemish.result import Float32, Result, upsample
 from blemish.sinks.colours import heat
 
-__all__ = ["between_tokens", "data_uri", "heat_layer", "margin", "photograph"]
+__all__ = ["ahead", "between_tokens", "data_uri", "heat_layer", "jpeg", "margin", "photograph"]
 
 QUALITY = 80  # of the JPEGs
+THREADS, AHEAD = 2, 8  # and how many pictures may wait: the page is written as they are made
 LEVELS = 64  # colours of an embedded map; as a palette they make it five times smaller than full colour
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
-def photograph(pixels: npt.NDArray[np.uint8], longest: int) -> str:
+
+def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """``map(make, items)``, made a little before it is asked for: scaling and encoding let go of the interpreter."""
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def jpeg(pixels: npt.NDArray[np.uint8], longest: int) -> bytes:
     """``pixels: (H, W, 3)``, made smaller where it is longer than ``longest``."""
     picture = Image.fromarray(pixels)
-    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2)
-    return data_uri(picture, "jpeg", quality=QUALITY)
+    picture.thumbnail((longest, longest), Image.Resampling.HAMMING, reducing_gap=2)  # twice as quick as Lanczos
+    return _encoded(picture, "jpeg", quality=QUALITY)
+
+
+def photograph(result: Result, row: int, longest: int) -> str:
+    """The photo of one row, as it was kept or else encoded now."""
+    return _uri(result.jpeg(row, longest) if result.jpeg else jpeg(result.pixels(row), longest), "jpeg")
 
 
 def between_tokens(grid: Float32) -> Float32:
@@ -51,6 +75,14 @@ def margin(tokens: int) -> float:
 
 
 def data_uri(picture: Image.Image, kind: str, **options: Any) -> str:
+    return _uri(_encoded(picture, kind, **options), kind)
+
+
+def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from blemish.result import Result
+from blemish.result import Photo, Result
 from blemish.sinks.names import beside
 
 __all__ = ["write"]
+
+THREADS = 2
 
 
 def write(
@@ -23,7 +26,8 @@ def write(
     import tifffile
 
     maps = result.maps
-    for photo in result.scored:
+
+    def save(photo: Photo) -> None:
         if resolution != "none" and (only is None or photo.path in only):
             assert photo.width is not None and photo.height is not None
             shape = (photo.height, photo.width) if resolution == "original" else result.shape
@@ -31,3 +35,7 @@ def write(
             file.parent.mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(file, maps.at(photo.path, shape), photometric="minisblack", metadata=None)
         advance(1)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(save, result.scored):
+            pass

@@ -24,10 +24,10 @@ from markupsafe import Markup
 
 from blemish.result import Photo, Result
 from blemish.sinks.colours import heat
-from blemish.sinks.embedded import between_tokens, heat_layer, margin, photograph
+from blemish.sinks.embedded import ahead, between_tokens, heat_layer, margin, photograph
 from blemish.sinks.report_families import families_of, families_page
 
-__all__ = ["write"]
+__all__ = ["LONGEST", "write"]
 
 PICTURES = 400  # photos shown as pictures; the rest are rows of a table, or the page would not open everywhere
 SHARP = 48  # of those, the first that are embedded as large as they were scored: they are the ones looked at
@@ -209,28 +209,28 @@ def _ticks(low: float, high: float) -> tuple[tuple[str, float], ...]:
 
 def _cards(result: Result, histogram: Histogram, digits: int) -> Iterator[Card]:
     frame = _frame_aspect(result.shape)
-    for row, photo in enumerate(result.scored[:PICTURES]):
-        width, height = photo.width or result.shape[1], photo.height or result.shape[0]
-        aspect = width / height
-        yield Card(
+    scored, maps = result.scored, result.maps
+
+    def card(row: int) -> Card:
+        photo = scored[row]
+        aspect = (photo.width or result.shape[1]) / (photo.height or result.shape[0])
+        return Card(
             photo=photo,
             score=f"{_score(photo):.{digits}f}",
             bar=histogram.bar_of(_score(photo)),
             position=histogram.position(_score(photo)),
-            picture=photograph(result.pixels(row), LONGEST_SHARP if row < SHARP else LONGEST),
-            heat=_heat(result, photo.path),
+            picture=photograph(result, row, LONGEST_SHARP if row < SHARP else LONGEST),
+            heat=heat_layer(result.scale.apply(between_tokens(maps.grid(photo.path)))),
             width=100 * min(1, aspect / frame),
             height=100 * min(1, frame / aspect),
         )
+
+    return ahead(card, range(min(len(scored), PICTURES)))
 
 
 def _frame_aspect(shape: tuple[int, int]) -> float:
     """Width over height of the cards' frames: the working size's, within what makes an even page."""
     return min(max(shape[1] / shape[0], 0.75), 1.8)
-
-
-def _heat(result: Result, path: str) -> str:
-    return heat_layer(result.scale.apply(between_tokens(result.maps.grid(path))))
 
 
 def _css_ramp() -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from blemish.result import Family, Member, Photo, Result
-from blemish.sinks.embedded import QUALITY, between_tokens, data_uri, heat_layer, margin, photograph
+from blemish.sinks.embedded import QUALITY, ahead, between_tokens, data_uri, heat_layer, margin, photograph
 
 __all__ = ["families_of", "families_page"]
 
@@ -96,8 +96,7 @@ def families_page(result: Result, run: str, cards: int, digits: int) -> dict[str
     count = {kind: sum(family.kind == kind for family in result.families) for kind in NAMES}
 
     def shown(families: tuple[Family, ...], crops: int) -> Iterator[Shown]:
-        for family in families:
-            yield _shown(result, family, rows, run, crops, cards, digits)
+        return ahead(lambda family: _shown(result, family, rows, run, crops, cards, digits), families)
 
     return {
         "searched": bool(settings) and settings["rule"] != "off",
@@ -177,7 +176,7 @@ def _place(result: Result, family: Family, known: list[Member], rows: Mapping[st
     values = np.clip(between_tokens(family.place) / (most or 1.0), 0, 1)
     return Place(
         path=typical.path,
-        picture=photograph(result.pixels(row), PLACE),
+        picture=photograph(result, row, PLACE),
         heat=heat_layer(values),
         aspect=_aspect(result, photo),
         margin_x=margin(width),

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
 from blemish.config import FamilyConfig
 from blemish.scoring.families import published
@@ -37,10 +36,10 @@ MOST = 60  # families kept, the strongest: more are a sign of a batch without a 
 
 
 def find_families(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
-    """The families of a batch. ``k``: neighbours that vote in a token's score."""
+    """The families of a batch. ``k``: neighbours that vote in a token's score, which the published rule looks at."""
     if config.rule == "off" or passes[0].images < FEWEST:
         return Search()
-    search = published.find(passes, k, config) if config.rule == "published" else _find(passes, k, config)
+    search = published.find(passes, k, config) if config.rule == "published" else _find(passes, config)
     strongest = sorted(search.families, key=lambda family: (-family.strength, family.members[0]))[:MOST]
     return replace(search, families=tuple(strongest))
 
@@ -69,7 +68,7 @@ def _spans(source: int, target: int) -> list[tuple[int, int]]:
     return [(at * source // target, -(-(at + 1) * source // target)) for at in range(target)]
 
 
-def _find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
+def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
     """Our own rule: communities of regions in every pass, those with evidence, joined where they share photos."""
     accepted: list[tuple[int, Candidate, Evidence]] = []
     communities: list[Community] = []
@@ -77,7 +76,7 @@ def _find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
     for number, one in enumerate(passes):
         found, between = candidates(one, config)
         links += between
-        for candidate, evidence in zip(found, weigh(one, found, k), strict=True):
+        for candidate, evidence in zip(found, weigh(one, found), strict=True):
             convincing = evidence.beyond_batch > config.beyond_batch and evidence.beyond_place > config.beyond_place
             if convincing and distinct(one, candidate.members) >= config.smallest:
                 accepted.append((number, candidate, evidence))
@@ -128,6 +127,8 @@ def _join(
 def _excluded(
     passes: Sequence[Pass], target: int, members: Ints, group: Sequence[tuple[int, Candidate, Evidence]]
 ) -> Bools:
+    from scipy import ndimage  # here, because a decision does without it
+
     grid = passes[target].grid
     mask = np.zeros((len(members), grid[0] * grid[1]), dtype=bool)
     for number, candidate, _ in group:

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
 from blemish.scoring.families.regions import Candidate
-from blemish.scoring.mutual import mean_of_smallest
+from blemish.scoring.mutual import mean_of_smallest, neighbours
 
 __all__ = ["Evidence", "distinct", "question", "weigh"]
 
+VOTES = 0.1  # share of the photos whose distances are averaged; with more, everything looks alike
 SAMPLE = 20_000  # tokens from which the batch's own distances are read off
 BATCH_SHARE, PLACE_SHARE = 0.95, 0.75  # of all tokens; of the other photos, some of which may be flawed there too
 COPY = 0.35  # share of the usual distance between photos below which two show the same part again
@@ -36,11 +37,12 @@ class Evidence:
     beyond_place: float
 
 
-def weigh(one: Pass, found: Sequence[Candidate], k: int) -> list[Evidence]:
-    """Evidence for each candidate of one pass; ``k`` neighbours vote, as in a token's score.
+def weigh(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
+    """Evidence for each candidate of one pass, whatever K the scores are made with.
 
     Compared are means of k ranks: of the members' tokens, distances to the k nearest photos outside; of everybody
     else's, d^(m+1) to d^(m+k), m being the number of members."""
+    k = neighbours(VOTES, one.images)
     sampled = _positions(one)
     batch = [np.empty((one.images, len(sampled)), dtype=np.float32) for _ in found]
     places = [np.flatnonzero(candidate.tokens.any(axis=0)) for candidate in found]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from blemish.config import FamilyConfig
 from blemish.scoring.families.communities import leiden
@@ -86,6 +85,8 @@ def _robust(values: Float32) -> tuple[float, float]:
 
 def _label(suspicious: Bools, grid: tuple[int, int]) -> tuple[npt.NDArray[np.int32], Ints]:
     """(B, N) number of the region a token belongs to, 0 for none; and the photo of each region, (R + 1,)."""
+    from scipy import ndimage  # here, because it takes as long to load as a decision to be made
+
     regions = np.zeros(suspicious.shape, dtype=np.int32)
     owners = [-1]
     for i in np.flatnonzero(suspicious.any(axis=1)):

@@ -1,0 +1,113 @@
+"""Token clouds without photos: ordinary tokens near a low-dimensional manifold for each place, planted looks on some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blemish.scoring.families import Pass
+
+GRID = (8, 8)
+CHANNELS = 24
+SPREAD = 0.15  # of ordinary tokens along their manifold
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every token's nearest token in every photo, by definition."""
+
+    nearest: np.ndarray  # (B, B, N), infinite on the diagonal
+    indices: np.ndarray  # (B, B, N)
+
+    def row(self, image: int) -> np.ndarray:
+        return self.nearest[image]
+
+    def index(self, image: int) -> np.ndarray:
+        return self.indices[image]
+
+    def reordered(self, order: Sequence[int]) -> Table:
+        return Table(self.nearest[np.ix_(order, order)], self.indices[np.ix_(order, order)])
+
+
+@dataclass(frozen=True)
+class Cloud:
+    tokens: np.ndarray  # (B, N, C) unit length, float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tokens.shape
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.tokens[start:stop]
+
+
+@dataclass
+class Planted:
+    """A batch, and what was done to it: for every look its photos and its tokens, (N,)."""
+
+    tokens: np.ndarray
+    grid: tuple[int, int] = GRID
+    looks: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+
+    def passes(self) -> list[Pass]:
+        return [Pass(table_of(self.tokens), Cloud(self.tokens), self.grid)]
+
+    def copied(self, photo: int, times: int) -> Planted:
+        """The same with ``times - 1`` copies of a photo at the end."""
+        return Planted(np.concatenate([self.tokens, np.repeat(self.tokens[photo : photo + 1], times - 1, 0)]), self.grid)
+
+
+def table_of(tokens: np.ndarray) -> Table:
+    images, count, _ = tokens.shape
+    nearest = np.full((images, images, count), np.inf, np.float32)
+    indices = np.zeros((images, images, count), np.int16)
+    for i in range(images):
+        for j in range(images):
+            if i != j:
+                indices[i, j] = (tokens[i] @ tokens[j].T).argmax(1)
+                nearest[i, j] = np.linalg.norm(tokens[i] - tokens[j, indices[i, j]], axis=1)
+    return Table(nearest, indices)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def cloud(  # noqa: PLR0914 - a recipe
+    images: int,
+    groups: Sequence[int] = (),
+    sporadic: int = 0,
+    variants: Sequence[float] = (1.0,),
+    *,
+    seed: int = 0,
+    grid: tuple[int, int] = GRID,
+    patch: tuple[int, int] = (2, 3),
+) -> Planted:
+    """``groups``: photos that share a look, each group its own look at its own place; ``sporadic``: photos with a look
+    of their own; ``variants``: shares of the photos whose every place looks otherwise."""
+    rng = np.random.default_rng(seed)
+    count = grid[0] * grid[1]
+    bases = unit(rng.normal(size=(len(variants), count, CHANNELS)))
+    directions = rng.normal(size=(len(variants), count, 3, CHANNELS)) / CHANNELS**0.5
+    bounds = np.round(np.cumsum(variants) * images).astype(int)
+    variant = rng.permutation(np.searchsorted(bounds, np.arange(images), side="right"))
+    latent = rng.normal(size=(images, count, 3))
+    raw = bases[variant] + SPREAD * np.einsum("bnd,bndc->bnc", latent, directions[variant])
+    raw += rng.normal(0, 0.01, raw.shape)
+    shuffled = rng.permutation(images)
+    looks = []
+    start = 0
+    for size in [*groups, *([1] * sporadic)]:
+        members = np.sort(shuffled[start : start + size])
+        start += size
+        where = np.zeros(grid, bool)
+        top, left = rng.integers(grid[0] - patch[0] + 1), rng.integers(grid[1] - patch[1] + 1)
+        where[top : top + patch[0], left : left + patch[1]] = True
+        where = where.reshape(-1)
+        look = unit(rng.normal(size=(int(where.sum()), CHANNELS)))
+        raw[np.ix_(members, where)] = look + rng.normal(0, 0.03, (size, len(look), CHANNELS))
+        if size > 1:
+            looks.append((members, where))
+    return Planted(unit(raw), grid, tuple(looks))
