@@ -24,11 +24,13 @@ from blemish.sinks.report import LONGEST
 
 __all__ = ["RunCache", "read", "write"]
 
-LARGE, SMALL = 4096, LONGEST  # longest sides of the kept pictures, pixels: as scored, and as in the report
+LARGE, SMALL = 4096, LONGEST  # longest sides of the kept pictures, pixels: as scored, and as most of the report's are
 ORDER, LOOKS, SCORES, PICTURES = "order.json", "looks.json", "rescoring.npz", ("photos", "thumbnails")
 
 
 class Pixels(Protocol):
+    """Working pictures by number."""
+
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """(stop - start, H, W, 3) uint8"""
         ...
@@ -61,13 +63,13 @@ def write(
         (folder / pictures).mkdir(parents=True)
     rescoring.save(folder / SCORES)
     with ThreadPoolExecutor(2) as pool:  # encoding lets go of the interpreter
-        for _ in pool.map(lambda photo: _write_picture(pixels, photo, folder), range(len(paths))):
+        for _ in pool.map(lambda photo: _write_pictures(pixels, photo, folder), range(len(paths))):
             pass
     (folder / LOOKS).write_text(json.dumps([look and look.encoded() for look in looks]), encoding="utf-8")
     (folder / ORDER).write_text(json.dumps(list(paths)), encoding="utf-8")
 
 
-def _write_picture(pixels: Pixels, photo: int, folder: Path) -> None:
+def _write_pictures(pixels: Pixels, photo: int, folder: Path) -> None:
     picture = pixels.read(photo, photo + 1)[0]
     _picture_file(folder, photo, small=False).write_bytes(jpeg(picture, LARGE))
     _picture_file(folder, photo, small=True).write_bytes(jpeg(picture, SMALL))
@@ -77,57 +79,17 @@ def _picture_file(folder: Path, photo: int, small: bool) -> Path:
     return folder / PICTURES[small] / f"{photo:06d}.jpg"
 
 
-def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-    """(stop - start, H, W, 3) uint8"""
-    ...
-
-
-@dataclass(frozen=True)
-class RunCache:
-    """``paths``: the photos in the order of the arrays."""
-
-    folder: Path
-    paths: tuple[str, ...]
-    rescoring: Rescoring
-    looks: tuple[Look | None, ...]  # of the families
-
-    def jpeg(self, photo: int, longest: int) -> bytes:
-        """Encoded, at least as large as asked for or as it was scored."""
-        return _picture_file(self.folder, photo, small=longest <= SMALL).read_bytes()
-
-    def pixels(self, photo: int) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) at the working resolution, as close as a JPEG."""
-        with Image.open(_picture_file(self.folder, photo, small=False)) as picture:
-            return np.asarray(picture.convert("RGB"))
-
-
-def write(
-    paths: Sequence[str], rescoring: Rescoring, looks: Sequence[Look | None], pixels: Pixels, folder: Path
-) -> None:
-    """Fill a new ``folder``."""
-    for pictures in PICTURES:
-        (folder / pictures).mkdir(parents=True)
-    rescoring.save(folder / SCORES)
-    with ThreadPoolExecutor(2) as pool:  # encoding lets go of the interpreter
-        for _ in pool.map(lambda photo: _write_picture(pixels, photo, folder), range(len(paths))):
-            pass
-    (folder / LOOKS).write_text(json.dumps([look and look.encoded() for look in looks]), encoding="utf-8")
-    (folder / ORDER).write_text(json.dumps(list(paths)), encoding="utf-8")
-
-
-def _write_picture(pixels: Pixels, photo: int, folder: Path) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.read(photo, photo + 1)[0]).save(buffer, "jpeg", quality=QUALITY, subsampling=0)
-    (folder / PICTURES / f"{photo:06d}.jpg").write_bytes(buffer.getvalue())
-
-
 def read(folder: Path) -> RunCache:
     """Raises ``InputError`` if ``folder`` is absent or damaged."""
     try:
         paths = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-        stored = json.loads((folder / LOOKS).read_text(encoding="utf-8"))
-        looks = tuple(look and Look.decoded(look) for look in stored)
-        return RunCache(folder, tuple(paths), Rescoring.load(folder / SCORES), looks)
+        looks = json.loads((folder / LOOKS).read_text(encoding="utf-8"))
+        return RunCache(
+            folder=folder,
+            paths=tuple(paths),
+            rescoring=Rescoring.load(folder / SCORES),
+            looks=tuple(look and Look.decoded(look) for look in looks),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{str(folder)!r} is missing or damaged, so the run cannot be scored again ({error}). "
