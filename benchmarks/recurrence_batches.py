@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from blemish.config import FamilyConfig
 from blemish.metrics.ranking import RankCounts, auroc, average_precision_of, f1_max_of
 from blemish.result import upsample
-from blemish.scoring.families import FoundFamily, Pass, alternatives, find_families
+from blemish.scoring.families import Alternatives, FoundFamily, Pass, alternatives, find_families
 from blemish.scoring.mutual import mean_of_smallest, neighbours
 from recurrence_photos import GROUPS
 from recurrence_pools import MASK_SIZE, Pool
 
 SPORADIC = 0.05  # share of every batch that has a flaw of its own
-BINS = 2**16  # of the maps' values: AP changes in the fourth digit, and needs no sort
+COVERED = 0.25  # share of a token that a flaw covers from which it counts as the flaw's
+BINS = 2**16  # of the maps' values: AP changes in the fifth digit, and needs no sort
 SHARES = (0.1, 0.3, 0.6)
 
 Float32 = npt.NDArray[np.float32]
@@ -38,10 +40,10 @@ class Matches:
         self._nearest, self._index = nearest, index
 
     def row(self, image: int) -> Float32:
-        return self._nearest[image]
+        return np.asarray(self._nearest[image])
 
     def index(self, image: int) -> npt.NDArray[np.int16]:
-        return self._index[image]
+        return np.asarray(self._index[image])
 
 
 class Tokens:
@@ -111,7 +113,15 @@ def take(pool: Pool, rows: Ints) -> Batch:
         for a, b in copies:
             nearest[a, b], index[a, b] = 0, np.arange(index.shape[2])
         passes.append(Pass(Matches(nearest, index), Tokens(one.tokens[rows]), one.grid))
-    return Batch(pool.kinds[rows], pool.masks[rows], pool.token_masks[rows], passes)
+    return Batch(pool.kinds[rows], pool.masks[rows], _token_masks(pool.masks[rows], pool.passes[0].grid), passes)
+
+
+def _token_masks(masks: Bools, grid: tuple[int, int]) -> Bools:
+    """(B, N): tokens of which a flaw covers at least a quarter, and the one that it covers most."""
+    cover = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(masks.astype(np.float32))[:, None], grid)
+    share = cover.reshape(len(masks), -1).numpy()
+    most = share.max(axis=1, keepdims=True)
+    return np.asarray((share >= np.minimum(COVERED, most)) & (most > 0))
 
 
 def measure(batch: Batch) -> dict[str, Figures]:
@@ -123,22 +133,30 @@ def measure(batch: Batch) -> dict[str, Figures]:
     good = ~batch.flawed
     oracle = mutual(batch.passes, [neighbours(share, int(good.sum())) for share in SHARES[:2]], good)
     found |= {f"oracle{share:.0%}"[:-1]: figures(batch, grids) for share, grids in zip(SHARES, oracle, strict=False)}
-    found["published10"] = by_families(batch, FamilyConfig("published"), SHARES[0], plain[0])
-    found["auto10"] = by_families(batch, FamilyConfig(), SHARES[0], plain[0])
-    found["auto30"] = by_families(batch, FamilyConfig(), SHARES[1], plain[1])
+    known: dict[bytes, list[Alternatives]] = {}
+    found["published10"] = by_families(batch, FamilyConfig("published"), SHARES[0], plain[0], known)
+    found["auto10"] = by_families(batch, FamilyConfig(), SHARES[0], plain[0], known)
+    found["auto30"] = by_families(batch, FamilyConfig(), SHARES[1], plain[1], known)
     return found
 
 
-def by_families(batch: Batch, config: FamilyConfig, share: float, plain: Float32) -> Figures:
+def by_families(
+    batch: Batch,
+    config: FamilyConfig,
+    share: float,
+    plain: Float32,
+    known: dict[bytes, list[Alternatives]] | None = None,
+) -> Figures:
     """Figures after the families' tokens left the references; ``plain``: (passes, B, N) scores before.
 
     Families about which the rule asks stay. ``answered``: the figures if the user answers as the truth is."""
     k = neighbours(share, len(batch.kinds))
-    families = find_families(batch.passes, k, config)
+    families = find_families(batch.passes, k, config).families
     sure = [at for at, family in enumerate(families) if not family.question]
     true = [at for at, family in enumerate(families) if batch.recurring[family.members].mean() > 0.5]
     answered = [at for at, family in enumerate(families) if at in (true if family.question else sure)]
-    scored = refined(batch.passes, families, [sure, answered], k, plain)
+    choices = [sure, answered] if answered != sure else [sure]
+    scored = refined(batch.passes, families, choices, k, plain, {} if known is None else known)
     result = figures(batch, scored[0])
     excluded = list(_excluded(batch, [families[at] for at in sure]))
     flaw = batch.token_masks & batch.recurring[:, None]
@@ -146,7 +164,7 @@ def by_families(batch: Batch, config: FamilyConfig, share: float, plain: Float32
     result["captured"] = float(np.mean([tokens[flaw].mean() for tokens in excluded])) if flaw.any() else None
     result["families"] = [_description(batch, family) for family in families]
     if answered != sure:
-        result["answered"] = figures(batch, scored[1])
+        result["answered"] = figures(batch, scored[-1])
     return result
 
 
@@ -163,20 +181,32 @@ def mutual(passes: Sequence[Pass], ks: Sequence[int], references: Bools) -> list
 
 
 def refined(
-    passes: Sequence[Pass], families: Sequence[FoundFamily], choices: Sequence[Sequence[int]], k: int, plain: Float32
+    passes: Sequence[Pass],
+    families: Sequence[FoundFamily],
+    choices: Sequence[Sequence[int]],
+    k: int,
+    plain: Float32,
+    known: dict[bytes, list[Alternatives]],
 ) -> list[Float32]:
-    """Scores (passes, B, N) for each choice of families whose tokens may not be matched."""
+    """Scores (passes, B, N) for each choice of families whose tokens may not be matched. ``known``: second choices
+    that were searched before, since two K often find the same families."""
     if not any(choices):
         return [plain for _ in choices]
-    seconds = alternatives(passes, families)
+    what = b"".join(family.members.tobytes() + family.tokens[0].tobytes() for family in families)
+    if what not in known:
+        known[what] = alternatives(passes, families)
     scores = []
     for chosen in choices:
         score = plain.copy()
-        for number, one in enumerate(passes) if chosen else ():
-            for i in range(one.images):
-                row, changed = seconds[number].without(chosen, i, one.matches.row(i))
-                if changed.any():
-                    score[number, i, changed] = mean_of_smallest(row[:, changed], k)
+        for number, one in enumerate(passes):
+            nearest = np.stack([one.matches.row(i) for i in range(one.images)])
+            changed = np.zeros(score[number].shape, bool)
+            for level, active in known[what][number].chosen(chosen):
+                image, token = level.image[active], level.token[active]
+                nearest[image, level.other[active], token] = level.distance[active]
+                changed[image, token] = True
+            for i in np.flatnonzero(changed.any(axis=1)):
+                score[number, i, changed[i]] = mean_of_smallest(nearest[i][:, changed[i]], k)
         scores.append(score)
     return scores
 

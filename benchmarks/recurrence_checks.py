@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ AUTO = [
     *(f"auto,local_burn_out={value}" for value in (3.0, 6.0)),
     *(f"auto,beyond_batch={value}" for value in (1.0, 1.05, 1.3, 1.5)),
     *(f"auto,beyond_place={value}" for value in (1.0, 1.1, 1.35, 1.5)),
+    *(f"auto,burn_out={low},local_burn_out={local}" for low, local in ((2.0, 3.0), (2.0, 2.0), (1.5, 2.0))),
+    *(f"auto,burn_out=2.0,local_burn_out={local},beyond_batch=1.3" for local in (3.0, 2.0)),
     *(f"auto,resolution={value}" for value in (0.15, 0.5)),
     *(f"auto,omega={value}" for value in ("0.1", "0.2", "0.35", "0.1/0.2", "0.2/0.35", "0.1/0.2/0.35/0.5")),
 ]
@@ -49,30 +52,19 @@ class Setting:
 def sweeps(pool: Callable[[], Pool], settings: list[Setting]) -> Iterator[Case]:
     """Every rule on every setting, at K = 10 %."""
     for setting in settings:
-        drawn = _Once(lambda setting=setting: _drawn(pool(), setting))
+        drawn = cache(partial(_drawn, pool, setting))
         for rule in (*PUBLISHED, *AUTO):
-            yield (*asdict(setting).values(), rule), lambda drawn=drawn, rule=rule: _run(drawn(), rule)
+            yield (*asdict(setting).values(), rule), partial(_run, drawn, rule)
 
 
-class _Once:
-    """A batch that is made when first asked for."""
-
-    def __init__(self, make: Callable[[], Batch]) -> None:
-        self._make, self._made = make, None
-
-    def __call__(self) -> Batch:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
-
-
-def _drawn(pool: Pool, setting: Setting) -> Batch:
-    rows = draw(pool, setting.batch, setting.share, setting.groups, setting.variants, setting.seed)
+def _drawn(pool: Callable[[], Pool], setting: Setting) -> Batch:
+    rows = draw(pool(), setting.batch, setting.share, setting.groups, setting.variants, setting.seed)
     assert rows is not None
-    return take(pool, rows)
+    return take(pool(), rows)
 
 
-def _run(batch: Batch, rule: str) -> dict[str, Any]:
+def _run(drawn: Callable[[], Batch], rule: str) -> dict[str, Any]:
+    batch = drawn()
     k = neighbours(SHARES[0], len(batch.kinds))
     plain = mutual(batch.passes, [k], np.ones(len(batch.kinds), bool))[0]
     return by_families(batch, FamilyConfig.parse(rule), SHARES[0], plain)
@@ -80,10 +72,11 @@ def _run(batch: Batch, rule: str) -> dict[str, Any]:
 
 def graphs(pool: Callable[[], Pool]) -> Iterator[Case]:
     """90 photos, of which 23 share a flaw: is there one community of just these in the published graph?"""
-    yield (), lambda: _graph(pool())
+    yield (), partial(_graph, pool)
 
 
-def _graph(pool: Pool) -> dict[str, Any]:
+def _graph(get: Callable[[], Pool]) -> dict[str, Any]:
+    pool = get()
     rng = random_of(pool.name, "graph")
     parts = (("recurring-1", GROUP), ("sporadic", 5), ("good", 90 - GROUP - 5))
     rows = np.concatenate([_some(pool, pool.kinds == kind, count, rng) for kind, count in parts])
@@ -96,7 +89,7 @@ def _graph(pool: Pool) -> dict[str, Any]:
     densities = [density(weights, members) for members in communities]
     best = max(range(len(communities)), key=lambda at: int(batch.recurring[communities[at]].sum()))
     good = [rho for rho, members in zip(densities, communities, strict=True) if not batch.recurring[members].any()]
-    families = find_families(batch.passes, neighbours(SHARES[0], 90), FamilyConfig())
+    families = find_families(batch.passes, neighbours(SHARES[0], 90), FamilyConfig()).families
     return {
         "communities": len(communities),
         "members": len(communities[best]),
@@ -112,10 +105,11 @@ def uneven(pool: Callable[[], Pool]) -> Iterator[Case]:
     """Good photos whose variants are not equally frequent: nothing is to be excluded."""
     for shares in ((50, 50), (70, 30), (80, 20), (90, 10), (70, 20, 10)):
         for seed in range(3):
-            yield (shares, seed), lambda shares=shares, seed=seed: _uneven(pool(), shares, seed)
+            yield (shares, seed), partial(_uneven, pool, shares, seed)
 
 
-def _uneven(pool: Pool, shares: tuple[int, ...], seed: int) -> dict[str, Any]:
+def _uneven(get: Callable[[], Pool], shares: tuple[int, ...], seed: int) -> dict[str, Any]:
+    pool = get()
     good = pool.kinds == "good"
     rng = random_of(pool.name, "uneven", shares, seed)
     order = rng.permutation(3)[: len(shares)]
@@ -131,10 +125,11 @@ def _uneven(pool: Pool, shares: tuple[int, ...], seed: int) -> dict[str, Any]:
 def copies(pool: Callable[[], Pool]) -> Iterator[Case]:
     """A batch in which one flawed photo stands five times: a part photographed twice is not a recurring flaw."""
     for seed in range(5):
-        yield (seed,), lambda seed=seed: _copies(pool(), seed)
+        yield (seed,), partial(_copies, pool, seed)
 
 
-def _copies(pool: Pool, seed: int) -> dict[str, Any]:
+def _copies(get: Callable[[], Pool], seed: int) -> dict[str, Any]:
+    pool = get()
     rng = random_of(pool.name, "copies", seed)
     flawed = _some(pool, pool.kinds == "sporadic", 1, rng)
     images = min(90, int((pool.kinds == "good").sum()) // 2)
@@ -146,10 +141,11 @@ def clean(pool: Callable[[], Pool], sizes: tuple[int, ...]) -> Iterator[Case]:
     """Real photos without a flaw; 0 photos stands for all there are."""
     for size in sizes:
         for seed in range(5 if size else 1):
-            yield (size, seed), lambda size=size, seed=seed: _clean(pool(), size, seed)
+            yield (size, seed), partial(_clean, pool, size, seed)
 
 
-def _clean(pool: Pool, size: int, seed: int) -> dict[str, Any]:
+def _clean(get: Callable[[], Pool], size: int, seed: int) -> dict[str, Any]:
+    pool = get()
     good = pool.kinds == "good"
     rows = _some(pool, good, size or int(good.sum()), random_of(pool.name, "clean", size, seed))
     return {"photos": len(rows)} | _found(take(pool, rows))

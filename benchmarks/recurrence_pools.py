@@ -30,7 +30,6 @@ from recurrence_photos import Example, Mask, pasted_tiles, real, rendered, tinte
 
 MASK_SIZE = 96  # pixels: pixel AP is measured at this size, so that every backbone is judged alike
 WORKING_SIZE = {"effnet-lite2": 384, "vit": 252}  # below the defaults, so that a pool takes minutes
-COVERED = 64  # of 255: share of a token that a flaw covers from which it counts as the flaw's, a quarter
 
 SOURCES: dict[str, Callable[[Path], Iterator[Example]]] = {
     "washer": lambda data: rendered("washer", 1, 1),
@@ -38,10 +37,12 @@ SOURCES: dict[str, Callable[[Path], Iterator[Example]]] = {
     "board21": lambda data: rendered("board", 1, 21),
     "aliens": lambda data: real(data / "toy_aliens", "good", "anomaly"),
     "cookies": lambda data: real(data / "cookies", "good"),
-    "board": lambda data: rendered("board", 1, 3),
-    "bottle2": lambda data: rendered("bottle", 3, 14),
-    "tiles": lambda data: pasted_tiles(data / "magnetic_tile", 5),
-    "tinted": lambda data: tinted_aliens(data / "toy_aliens", 6),
+    "tiles5": lambda data: pasted_tiles(data / "magnetic_tile", 5),
+    "tinted6": lambda data: tinted_aliens(data / "toy_aliens", 6),
+    "board": lambda data: rendered("board", 1, 103),
+    "bottle2": lambda data: rendered("bottle", 3, 114),
+    "tiles": lambda data: pasted_tiles(data / "magnetic_tile", 105),
+    "tinted": lambda data: tinted_aliens(data / "toy_aliens", 106),
 }
 RENDERED = ("washer", "bottle", "board21", "board", "bottle2")
 
@@ -64,7 +65,6 @@ class Pool:
     backbone: str
     passes: list[Pass]
     masks: Mask  # (P, MASK_SIZE, MASK_SIZE)
-    token_masks: Mask  # (P, N) on the first pass's grid: tokens of which a flaw covers at least a quarter
     kinds: npt.NDArray[np.str_]
     variants: npt.NDArray[np.intp]
     specimens: npt.NDArray[np.intp]
@@ -94,7 +94,7 @@ def build(name: str, backbone_name: str, examples: Iterator[Example]) -> Pool:
     branch: Branch | None = None
     photos: list[list[Float32]] = []  # tokens of each pass
     grids: list[tuple[int, int]] = []
-    masks, token_masks = [], []
+    masks: list[Mask] = []
     labels: list[tuple[str, int, int]] = []
     for example in examples:
         if branch is None:  # the first photo's shape is that of all
@@ -106,8 +106,6 @@ def build(name: str, backbone_name: str, examples: Iterator[Example]) -> Pool:
         photos.append([grid.reshape(-1, grid.shape[-1]) for grid in tokens])
         grids = [(grid.shape[0], grid.shape[1]) for grid in tokens]
         masks.append(fit_mask(example.mask, (MASK_SIZE, MASK_SIZE)))
-        grey = np.repeat(example.mask[..., None].astype(np.uint8) * 255, 3, axis=2)
-        token_masks.append(resize(grey, grids[0], "bilinear")[..., 0].reshape(-1) > COVERED)
         labels.append((example.kind, example.variant, example.specimen))
     kinds, variants, specimens = zip(*labels, strict=True)
     passes = [_match(np.stack([photo[at] for photo in photos]), grid) for at, grid in enumerate(grids)]
@@ -116,7 +114,6 @@ def build(name: str, backbone_name: str, examples: Iterator[Example]) -> Pool:
         backbone_name,
         passes,
         np.stack(masks),
-        np.stack(token_masks),
         np.array(kinds),
         np.array(variants),
         np.array(specimens),
@@ -144,7 +141,7 @@ def save(file: Path, pool: Pool) -> None:
         for at, one in enumerate(pool.passes)
         for field in ("tokens", "nearest", "index", "grid")
     }
-    arrays |= {field: getattr(pool, field) for field in ("masks", "token_masks", "kinds", "variants", "specimens")}
+    arrays |= {field: getattr(pool, field) for field in ("masks", "kinds", "variants", "specimens")}
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".part.npz")
     np.savez(unfinished, **arrays)
@@ -163,7 +160,7 @@ def load(file: Path, name: str, backbone: str) -> Pool:
             )
             for at in range(count)
         ]
-        fields = ("masks", "token_masks", "kinds", "variants", "specimens")
+        fields = ("masks", "kinds", "variants", "specimens")
         return Pool(name, backbone, passes, *(arrays[field] for field in fields))
 
 
@@ -171,4 +168,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     wanted = sys.argv[2:] or [f"{name}@{backbone}" for name in SOURCES for backbone in WORKING_SIZE]
     for spec in wanted:
-        get_pool(*spec.split("@"), Path(sys.argv[1]))
+        name, _, backbone = spec.partition("@")
+        get_pool(name, backbone, Path(sys.argv[1]))

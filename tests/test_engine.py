@@ -75,6 +75,78 @@ def test_batch_order_only_reorders_the_table(shape: tuple[int, int, int, int], r
     np.testing.assert_allclose(shuffled**2, sorted_back**2, atol=1e-6)  # a product and its transpose may round apart
 
 
+def table_and_index(z: np.ndarray, memory: int, threads: int, on_disk: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(B, B, N) distances and indices."""
+    tokens = ArrayStore(z.shape, np.float32, SCRATCH if on_disk else None)
+    tokens.write(0, z)
+    table = match(tokens, Budget(memory, SCRATCH), with_index=True, threads=threads)
+    everybody = range(len(z))
+    return np.stack([table.row(i) for i in everybody]), np.stack([table.index(i) for i in everybody])
+
+
+@settings(max_examples=40)
+@given(shapes, st.sampled_from([None, 1, 3]), st.integers(1, 2), st.booleans())
+def test_the_index_is_the_nearest_token(
+    shape: tuple[int, int, int, int], block: int | None, threads: int, on_disk: bool
+) -> None:
+    """For token counts on both sides of the blocks of 8 rows that the columns' search goes through."""
+    images, tokens, channels, seed = shape
+    z = unit_tokens(images, tokens + seed % 14, channels, seed)
+    products, per_image = engine._working_bytes(*z.shape[1:], threads)
+    distances, index = table_and_index(z, products + block * per_image if block else PLENTY, threads, on_disk)
+    exact = np.linalg.norm(z[:, None, :, None] - z[None, :, None].astype(np.float64), axis=-1)  # (B, B, N, N)
+    off = ~np.eye(images, dtype=bool)
+    found = np.take_along_axis(exact, index[..., None].astype(np.intp), axis=3)[..., 0]
+    np.testing.assert_allclose(found[off] ** 2, exact.min(axis=3)[off] ** 2, atol=2e-6)  # nearest up to rounding
+    clear = np.sort(exact, axis=3)
+    clear = (clear[..., 1] ** 2 - clear[..., 0] ** 2 > 1e-5 if z.shape[1] > 1 else np.ones(found.shape, bool)) & (
+        off[..., None]
+    )
+    np.testing.assert_array_equal(index[clear], exact.argmin(axis=3)[clear])
+    np.testing.assert_array_equal(distances, nearest(z, PLENTY, 1), "noting the index changes no distance")
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 8, 9, 20, 24])
+@pytest.mark.parametrize(("on_disk", "threads"), [(False, 1), (False, 2), (True, 1), (True, 2)])
+def test_of_several_nearest_tokens_the_first_is_noted(tokens: int, on_disk: bool, threads: int) -> None:
+    """Tokens are unit vectors along few axes, so that most have several equally near ones, and products are exact."""
+    axes = np.random.default_rng(tokens).integers(0, 4, (5, tokens))
+    z = np.eye(4, dtype=np.float32)[axes]
+    _, index = table_and_index(z, PLENTY, threads, on_disk)
+    for i in range(5):
+        for j in range(5):
+            if i != j:
+                np.testing.assert_array_equal(index[i, j], (z[i] @ z[j].T).argmax(axis=1))
+
+
+def test_the_index_is_the_same_to_the_bit_whatever_memory_threads_and_disk() -> None:
+    z = unit_tokens(9, 21, 6)
+    products, per_image = engine._working_bytes(*z.shape[1:], 2)
+    _, plain = table_and_index(z, PLENTY, 1, False)
+    assert plain.dtype == np.int16
+    for memory, threads, on_disk in ((PLENTY, 2, False), (products + 2 * per_image, 2, True)):
+        _, index = table_and_index(z, memory, threads, on_disk)
+        np.testing.assert_array_equal(index[~np.eye(9, dtype=bool)], plain[~np.eye(9, dtype=bool)])
+
+
+def test_an_index_is_made_only_if_asked_for_and_is_given_back() -> None:
+    z = unit_tokens(4, 5, 6)
+    tokens = ArrayStore(z.shape, np.float32)
+    tokens.write(0, z)
+    budget = Budget(PLENTY, SCRATCH)
+    assert match(tokens, budget).index_store is None
+    before = budget.left
+    table = match(tokens, budget, with_index=True)
+    assert budget.left == before - table_bytes(4, 5, with_index=True)
+    table.release(budget)
+    assert budget.left == before
+
+
+def test_many_tokens_are_counted_with_more_bytes() -> None:
+    assert table_bytes(10, 100, with_index=True) == (4 + 2) * 10 * 10 * 100
+    assert table_bytes(10, 40_000, with_index=True) == (4 + 4) * 10 * 10 * 40_000
+
+
 def test_progress_counts_every_pair_once() -> None:
     z = unit_tokens(7, 5, 4)
     tokens = ArrayStore(z.shape, np.float32)

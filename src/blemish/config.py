@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -26,10 +27,12 @@ class FamilyConfig:
     smallest: int = 3  # photos that make a family
     seed: int = 0  # of the community search
     # auto
-    burn_out: float = 3.0  # robust deviations above the batch's tokens from which a token burns out
-    local_burn_out: float = 4.0  # the same above the other photos at its place
+    burn_out: float = 1.0  # robust deviations above the batch's tokens from which a token burns out
+    local_burn_out: float = 3.0  # the same above the other photos at its place
     resolution: float = 0.3  # of the community search: the mean edge weight that holds regions together
-    beyond_batch: float = 1.15  # how many times as far as 95 % of all tokens the look is from the other photos
+    beyond_batch: float = 1.0  # how many times as far as 95 % of all tokens the look is from the other photos
+    few: float = 0.2  # divided by the photos beyond two and added to beyond_batch: few agree by chance more easily
+    several: float = 0.3  # added to beyond_batch where more than two layers and neighbourhoods are looked at
     beyond_place: float = 1.2  # how many times as far as three quarters of the other photos at its place
     # published
     weighted: bool = True  # endurance ratios weighted by the reference distance
@@ -42,6 +45,14 @@ class FamilyConfig:
     def __post_init__(self) -> None:
         if self.rule not in ("auto", "published", "off"):
             raise ConfigError(f"families is auto, published or off; received {self.rule!r}.")
+        for known in fields(self):
+            given = getattr(self, known.name)
+            if known.name not in ("rule", "omega") and not _like(given, known.default):
+                raise ConfigError(f"families: {known.name} cannot be {given!r}.")
+        if not isinstance(self.omega, float | int | tuple | list) or isinstance(self.omega, bool):
+            raise ConfigError(f"families: omega cannot be {self.omega!r}.")
+        if isinstance(self.omega, tuple | list) and not all(_like(share, 0.5) for share in self.omega):
+            raise ConfigError(f"families: omega cannot be {self.omega!r}.")
         omega = (self.omega,) if isinstance(self.omega, float | int) else tuple(self.omega)
         object.__setattr__(self, "omega", omega or OMEGA["published" if self.rule == "published" else "auto"])
         problems = (
@@ -81,6 +92,15 @@ class FamilyConfig:
                 )
             values[name] = _family_value(name, value, known[name])
         return cls(**values)
+
+
+def _like(value: Any, default: Any) -> bool:
+    """Whether ``value`` can stand where ``default`` does: a truth value, a whole number, or a finite number."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, int):
+        return isinstance(value, int) and value >= 0
+    return isinstance(value, float | int) and math.isfinite(value)
 
 
 OMEGA = {"auto": (0.1, 0.2, 0.35), "published": (0.3,)}

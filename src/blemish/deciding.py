@@ -60,6 +60,7 @@ def decide(
     families = read_families(run / "families.json")
     chosen = _one(families, family, run)
     cache = run_cache.read(run / RUN_CACHE)
+    _check(families, cache, run)
     look = cache.looks[family - 1]
     decisions = [decision for decision in read_decisions(run) if not decision.fits(chosen, look)]
     if is_ is not None:
@@ -95,6 +96,15 @@ def decide(
         after=float(np.median(scores[members])),
         result=result,
     )
+
+
+def _check(families: Sequence[Family], cache: run_cache.RunCache, run: Path) -> None:
+    """The files of a run belong together; one that was edited does not."""
+    numbers = [family.number for family in families]
+    known = set(cache.paths)
+    whole = all(family.members and known.issuperset(family.paths) for family in families)
+    if numbers != list(range(1, len(cache.looks) + 1)) or not whole:
+        raise InputError(f"{str(run / 'families.json')!r} does not fit the run's cache. Scan the photos again.")
 
 
 def _one(families: Sequence[Family], number: int, run: Path) -> Family:

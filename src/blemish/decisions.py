@@ -49,10 +49,13 @@ def write_decisions(decisions: Sequence[Decision], file: Path) -> None:
     for decision in decisions:
         values = {
             "is": decision.kind,
-            "photos": [path for path, _ in decision.photos],
+            "photos": [_readable(path) for path, _ in decision.photos],
             "sha256": [sha256 for _, sha256 in decision.photos],
         }
-        lines = ["[[decision]]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+        lines = [
+            "[[decision]]",
+            *(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()),
+        ]
         if decision.look:
             lines += [
                 "[decision.look]",
@@ -60,3 +63,8 @@ def write_decisions(decisions: Sequence[Decision], file: Path) -> None:
             ]
         entries.append("\n".join(lines) + "\n")
     file.write_text("\n".join([HEADER, *entries]), encoding="utf-8")
+
+
+def _readable(path: str) -> str:
+    """TOML holds no control characters and nothing that is no Unicode; photos are recognised by their bytes anyway."""
+    return "".join(c if c.isprintable() else "?" for c in path)

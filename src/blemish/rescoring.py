@@ -6,9 +6,11 @@ second choices of those matches. That is a small part of the table, so a run can
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -107,30 +109,37 @@ class Rescoring:
     @classmethod
     def load(cls, file: Path) -> Rescoring:
         """Raises ``OSError``, ``ValueError`` or ``KeyError`` if ``file`` is not what ``save`` wrote."""
-        with np.load(file, allow_pickle=False) as stored:
-            passes = tuple(
-                Sensitive(
-                    stored[f"scores{at}"],
-                    stored[f"slot{at}"],
-                    stored[f"distances{at}"],
-                    Alternatives(tuple(_level(stored, f"{at}.{depth}") for depth in range(int(levels)))),
-                )
-                for at, levels in enumerate(stored["levels"])
+        try:
+            with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+                return cls._read(stored)
+        except (EOFError, BadZipFile) as error:
+            raise ValueError(str(error)) from error
+
+    @classmethod
+    def _read(cls, stored: np.lib.npyio.NpzFile) -> Rescoring:
+        passes = tuple(
+            Sensitive(
+                stored[f"scores{at}"],
+                stored[f"slot{at}"],
+                stored[f"distances{at}"],
+                Alternatives(tuple(_level(stored, f"{at}.{depth}") for depth in range(int(levels)))),
             )
-            return cls(
-                passes=passes,
-                of_backbone=_integers(stored["of_backbone"]),
-                k=int(stored["k"]),
-                shape=(int(stored["shape"][0]), int(stored["shape"][1])),
-                image_score=str(stored["image_score"]),
-                rscin=_integers(stored["rscin"]),
-                embeddings=stored["embeddings"],
-            )
+            for at, levels in enumerate(stored["levels"])
+        )
+        return cls(
+            passes=passes,
+            of_backbone=_integers(stored["of_backbone"]),
+            k=int(stored["k"]),
+            shape=(int(stored["shape"][0]), int(stored["shape"][1])),
+            image_score=str(stored["image_score"]),
+            rscin=_integers(stored["rscin"]),
+            embeddings=stored["embeddings"],
+        )
 
 
 def _level(stored: np.lib.npyio.NpzFile, suffix: str) -> Level:
     return Level(**{name: stored[f"{name}{suffix}"] for name in Level.__dataclass_fields__})
 
 
-def _integers(values: Sequence[np.int64]) -> tuple[int, ...]:
+def _integers(values: npt.NDArray[np.integer[Any]]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)

@@ -1,4 +1,4 @@
-"""Token clouds without photos: ordinary tokens near a low-dimensional manifold for each place, planted looks on some."""
+"""Token clouds without photos: ordinary tokens near a manifold of few dimensions at each place, and planted looks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class Planted:
 
     def copied(self, photo: int, times: int) -> Planted:
         """The same with ``times - 1`` copies of a photo at the end."""
-        return Planted(np.concatenate([self.tokens, np.repeat(self.tokens[photo : photo + 1], times - 1, 0)]), self.grid)
+        copies = np.repeat(self.tokens[photo : photo + 1], times - 1, axis=0)
+        return Planted(np.concatenate([self.tokens, copies]), self.grid)
 
 
 def table_of(tokens: np.ndarray) -> Table:
@@ -75,7 +76,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def cloud(  # noqa: PLR0914 - a recipe
+def cloud(
     images: int,
     groups: Sequence[int] = (),
     sporadic: int = 0,

@@ -14,6 +14,7 @@ import numpy as np
 
 from blemish.config import FamilyConfig
 from blemish.scoring.families import published
+from blemish.scoring.families.completion import complete
 from blemish.scoring.families.evidence import Evidence, distinct, question, weigh
 from blemish.scoring.families.family import Bools, Community, FoundFamily, Ints, Pass, Search
 from blemish.scoring.families.refine import Alternatives, Level, family_map, find_alternatives
@@ -73,21 +74,41 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
     accepted: list[tuple[int, Candidate, Evidence]] = []
     communities: list[Community] = []
     links = np.zeros((passes[0].images, passes[0].images), dtype=np.float32)
+    several = len(passes) > 2
+    fence = config.beyond_batch + (config.several if several else 0)  # more looks, more chances to see something
     for number, one in enumerate(passes):
         found, between = candidates(one, config)
         links += between
+        convincing = []
         for candidate, evidence in zip(found, weigh(one, found), strict=True):
-            convincing = evidence.beyond_batch > config.beyond_batch and evidence.beyond_place > config.beyond_place
-            if convincing and distinct(one, candidate.members) >= config.smallest:
-                accepted.append((number, candidate, evidence))
-            communities.append(Community(len(candidate.members), candidate.density, evidence.beyond_batch, convincing))
-    groups = _groups([candidate for _, candidate, _ in accepted])
-    families = (_join(passes, [accepted[at] for at in group], config) for group in groups)
-    return Search(tuple(families), tuple(communities), links, config.beyond_batch)
+            convinces = (
+                _convinces(candidate, evidence, fence, config) and distinct(one, candidate.members) >= config.smallest
+            )
+            if convinces:
+                convincing.append((candidate, evidence))
+            communities.append(Community(len(candidate.members), candidate.density, evidence.beyond_batch, convinces))
+        completed = complete(one, [candidate for candidate, _ in convincing])
+        accepted += [(number, whole, evidence) for whole, (_, evidence) in zip(completed, convincing, strict=True)]
+    witnesses = 2 if several else 1  # what one layer of many sees alone is more often its own peculiarity
+    groups = [
+        group
+        for group in _groups(passes, [(number, candidate) for number, candidate, _ in accepted])
+        if len({accepted[at][0] for at in group}) >= witnesses
+    ]
+    families = (_join(passes, [accepted[at] for at in group], fence) for group in groups)
+    return Search(tuple(families), tuple(communities), links, fence)
 
 
-def _groups(found: Sequence[Candidate]) -> list[list[int]]:
-    """Candidates that share at least half of the smaller one's photos, directly or through others."""
+def _convinces(candidate: Candidate, evidence: Evidence, fence: float, config: FamilyConfig) -> bool:
+    """The fewer photos agree, the likelier they do so by chance, and the further they must be from the others."""
+    few = config.few / (len(candidate.members) - 2)
+    return evidence.beyond_batch > fence + few and evidence.beyond_place > config.beyond_place
+
+
+def _groups(passes: Sequence[Pass], found: Sequence[tuple[int, Candidate]]) -> list[list[int]]:
+    """Candidates that are the same look: at least half of the smaller one's photos are shared, directly or through
+    others, and in most of these it is at the same place."""
+    masks = [_grown(candidate.tokens, passes[number].grid, passes[0].grid) for number, candidate in found]
     parent = list(range(len(found)))
 
     def root(at: int) -> int:
@@ -95,10 +116,12 @@ def _groups(found: Sequence[Candidate]) -> list[list[int]]:
             at = parent[at]
         return at
 
-    for a in range(len(found)):
-        for b in range(a):
-            shared = np.isin(found[a].members, found[b].members).sum()
-            if 2 * shared >= min(len(found[a].members), len(found[b].members)):
+    for a, (_, one) in enumerate(found):
+        for b, (_, other) in enumerate(found[:a]):
+            shared, here, there = np.intersect1d(one.members, other.members, return_indices=True)
+            if 2 * len(shared) < min(len(one.members), len(other.members)):
+                continue
+            if 2 * (masks[a][here] & masks[b][there]).any(axis=1).sum() >= len(shared):
                 parent[root(a)] = root(b)
     groups: dict[int, list[int]] = {}
     for at in range(len(found)):
@@ -106,9 +129,15 @@ def _groups(found: Sequence[Candidate]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _join(
-    passes: Sequence[Pass], group: Sequence[tuple[int, Candidate, Evidence]], config: FamilyConfig
-) -> FoundFamily:
+def _grown(tokens: Bools, source: tuple[int, int], target: tuple[int, int]) -> Bools:
+    """Token masks (m, N) on another grid, with the tokens around them."""
+    from scipy import ndimage  # here, because a decision does without it
+
+    mask = on_grid(tokens, source, target).reshape(-1, *target)
+    return np.asarray(ndimage.binary_dilation(mask, structure=EIGHT[None]).reshape(len(tokens), -1))
+
+
+def _join(passes: Sequence[Pass], group: Sequence[tuple[int, Candidate, Evidence]], fence: float) -> FoundFamily:
     """One family from candidates of all passes. Its tokens are theirs and the ones around them, which see a part of
     the flaw; what one pass has found is excluded in all, or the others would stay deceived."""
     members = np.unique(np.concatenate([candidate.members for _, candidate, _ in group]))
@@ -119,19 +148,16 @@ def _join(
         tokens=tokens,
         density=best[1].density,
         strength=best[2].beyond_batch,
-        fence=config.beyond_batch,
-        question=question(members, tokens[0], passes[0].images),
+        fence=fence,
+        question=question(members, tokens[0], passes[0].images, best[2].beyond_batch),
     )
 
 
 def _excluded(
     passes: Sequence[Pass], target: int, members: Ints, group: Sequence[tuple[int, Candidate, Evidence]]
 ) -> Bools:
-    from scipy import ndimage  # here, because a decision does without it
-
     grid = passes[target].grid
     mask = np.zeros((len(members), grid[0] * grid[1]), dtype=bool)
     for number, candidate, _ in group:
-        mask[np.searchsorted(members, candidate.members)] |= on_grid(candidate.tokens, passes[number].grid, grid)
-    grown = ndimage.binary_dilation(mask.reshape(-1, *grid), structure=EIGHT[None])
-    return np.asarray(grown.reshape(mask.shape))
+        mask[np.searchsorted(members, candidate.members)] |= _grown(candidate.tokens, passes[number].grid, grid)
+    return mask

@@ -54,10 +54,40 @@ def leiden(
         groups: dict[int, list[int]] = {}
         for name, community in found.items():
             groups.setdefault(community, []).append(named[name])
-        communities = [np.sort(np.array(group, dtype=np.intp)) for group in groups.values()]
+        communities = _merged(list(groups.values()), nodes, first, second, weights, gamma)
     alone = np.setdiff1d(np.arange(nodes), linked)
     communities += [np.array([node], dtype=np.intp) for node in alone]
     return sorted(communities, key=lambda group: (-len(group), group[0]))
+
+
+def _merged(
+    groups: list[list[int]], nodes: int, first: Ints, second: Ints, weights: npt.NDArray[np.float64], gamma: float
+) -> list[Ints]:
+    """Join communities as long as that raises the quality: Leiden moves nodes, and in small graphs it can leave two
+    halves apart that no single node may leave."""
+    label = np.full(nodes, -1, dtype=np.intp)
+    for at, group in enumerate(groups):
+        label[group] = at
+    sizes = np.array([len(group) for group in groups], dtype=float)
+    between: dict[tuple[int, int], float] = {}
+    for a, b, w in zip(label[first], label[second], weights, strict=True):
+        if a != b:
+            pair = (int(min(a, b)), int(max(a, b)))
+            between[pair] = between.get(pair, 0.0) + float(w)
+    while between:
+        gains = {pair: w - gamma * sizes[pair[0]] * sizes[pair[1]] for pair, w in between.items()}
+        (a, b), gain = max(gains.items(), key=lambda entry: entry[1])
+        if gain <= 1e-9:
+            break
+        label[label == b] = a
+        sizes[a] += sizes[b]
+        moved: dict[tuple[int, int], float] = {}
+        for pair, w in between.items():
+            low, high = sorted(a if one == b else one for one in pair)
+            if low != high:
+                moved[low, high] = moved.get((low, high), 0.0) + w
+        between = moved
+    return [np.flatnonzero(label == at) for at in np.unique(label[label >= 0])]
 
 
 def _canonical_order(nodes: int, first: Ints, second: Ints, weights: npt.NDArray[np.float64]) -> Ints:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
+from blemish.scoring.families.links import FLOOR
 from blemish.scoring.families.regions import Candidate
 from blemish.scoring.mutual import mean_of_smallest, neighbours
 
@@ -23,9 +25,11 @@ __all__ = ["Evidence", "distinct", "question", "weigh"]
 VOTES = 0.1  # share of the photos whose distances are averaged; with more, everything looks alike
 SAMPLE = 20_000  # tokens from which the batch's own distances are read off
 BATCH_SHARE, PLACE_SHARE = 0.95, 0.75  # of all tokens; of the other photos, some of which may be flawed there too
-COPY = 0.35  # share of the usual distance between photos below which two show the same part again
+NEAR = 0.1  # share of the batch: the photos nearest to one after its copies
+COPY = 0.35  # share of the distance to those below which two photos show the same part again
 LARGE, HUGE = 0.2, 0.4  # shares of the batch from which a minority is not certain to be one
 WHOLE = 0.15  # share of a photo's tokens from which a look covers the part
+MANY_FIRM, WHOLE_FIRM = 1.25, 1.4  # strengths from which a look on many photos, or all over, is no mere variation
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,22 @@ def weigh(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
             inside = np.searchsorted(candidate.members, i)
             if inside < m and candidate.members[inside] == i:
                 outside = np.delete(row[:, candidate.tokens[inside]], candidate.members, axis=0)
-                own[at].append(np.log(mean_of_smallest(outside, min(k, len(outside)))))
+                own[at].append(_log(mean_of_smallest(outside, min(k, len(outside)))))
             else:
-                others[at].append(np.log(_shifted(_prefix_sums(row[:, places[at]]), m, k)))
+                others[at].append(_log(_shifted(_prefix_sums(row[:, places[at]]), m, k)))
     evidence = []
     for at, candidate in enumerate(found):
         isolation = float(np.median(np.concatenate(own[at])))
         weights = candidate.tokens[:, places[at]].sum(axis=0)
         usual = np.quantile(np.stack(others[at]), PLACE_SHARE, axis=0) @ weights / weights.sum()
-        high = np.log(np.quantile(batch[at], BATCH_SHARE))
+        # of each photo, then their median: a flaw that covers much of many photos does not hide itself
+        high = float(np.median(_log(np.quantile(batch[at], BATCH_SHARE, axis=1))))
         evidence.append(Evidence(float(np.exp(isolation - high)), float(np.exp(isolation - usual))))
     return evidence
+
+
+def _log(distances: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(np.log(np.maximum(distances, FLOOR)))
 
 
 def _positions(one: Pass) -> Ints:
@@ -96,22 +105,28 @@ def distinct(one: Pass, members: Ints) -> int:
     """How many different parts the members show: photos much nearer to each other than photos usually are, all over,
     are the same part again."""
     kept: list[int] = []
+    beyond = min(len(members) + round(NEAR * one.images), one.images - 2)
     for i in members:
         between = np.median(one.matches.row(int(i)), axis=1)
-        usual = np.median(np.delete(between, i))
+        usual = np.partition(between, beyond)[beyond]  # of photos that are near but no copies: of the same variant
         if all(between[other] > COPY * usual for other in kept):
             kept.append(int(i))
     return len(kept)
 
 
-def question(members: Ints, tokens: Bools, images: int) -> str:
+def question(members: Ints, tokens: Bools, images: int, strength: float) -> str:
     """Why a family should be asked about rather than decided, or "".
 
-    The rule rests on flaws being rarer than what is right. A look that covers the part in a good share of the photos
-    may be a variant that is merely less frequent than another."""
+    The rule rests on flaws being rarer than what is right. A look that many photos have, or one that covers the part,
+    may be a variant that is merely less frequent than another; unless it is far from everything, the batch alone
+    cannot tell."""
     share, cover = len(members) / images, float(tokens.mean())
     if share > HUGE:
         return f"it is on {share:.0%} of the photos, too many to be sure that it is the exception"
     if share > LARGE and cover > WHOLE:
         return f"it covers {cover:.0%} of the picture on {share:.0%} of the photos, as a variant would"
+    if share > LARGE and strength < MANY_FIRM:
+        return f"it is on {share:.0%} of the photos and not very unlike the others, as a variant would be"
+    if cover > WHOLE and strength < WHOLE_FIRM:
+        return f"it covers {cover:.0%} of the picture and is not very unlike the others, as a variant would be"
     return ""

@@ -23,7 +23,7 @@ from blemish.scoring.families.links import FLOOR, rank_of
 __all__ = ["Candidate", "candidates"]
 
 EIGHT = np.ones((3, 3), dtype=int)  # tokens that touch at a corner belong together
-SLACK = 0.02  # natural log: spread below which a place's distances count as equal
+SLACK = 0.005  # natural log: spread below which tokens count as equal
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,39 @@ def _candidates(
 ) -> list[Candidate]:
     """Communities at one reference rank; the weights of their edges are added to ``between``."""
     # -ln zeta' of the second match, so that a pair of photos (a part photographed twice) raises no suspicion
-    strength = 2 * reference - np.median(reference) - second
-    middle, spread = _robust(strength)
-    bound = middle + config.burn_out * spread
-    usual = np.median(strength, axis=0)
-    excess = strength - usual
-    excess_middle, excess_spread = _robust(excess)
-    suspicious = (strength > bound) & (excess > excess_middle + config.local_burn_out * excess_spread)
-    regions, owners = _label(suspicious, one.grid)
-    links = _count_links(one, regions, reference, bound + float(np.median(reference)))
+    typical = float(np.median(reference))
+    strength = 2 * reference - typical - second
+    bound = np.maximum(_batch_bound(strength, config), _place_bound(strength, config))
+    regions, owners = _label((strength > bound) & _inner(one.grid), one.grid)
+    links = _count_links(one, regions, reference, (bound + typical).astype(np.float32))
     return _communities(links, regions, owners, config, between)
 
 
-def _robust(values: Float32) -> tuple[float, float]:
-    """Median and the standard deviation that the median absolute deviation stands for."""
-    middle = float(np.median(values))
-    return middle, 1.4826 * float(np.median(np.abs(values - middle))) + SLACK / 4
+def _inner(grid: tuple[int, int]) -> Bools:
+    """(N,) all tokens but the outermost: how close the part lies to the edge of the picture makes a look that many
+    photos share and others do not, and padding does the rest. A look that reaches further in is still found."""
+    inner = np.zeros(grid, dtype=bool)
+    inner[1:-1, 1:-1] = True
+    return inner.reshape(-1)
+
+
+def _batch_bound(strength: Float32, config: FamilyConfig) -> float:
+    """What a token's strength must exceed to be unusual in the batch. The spread is the standard deviation that the
+    median absolute deviation stands for, or that of the upper side if it is larger, as it is where half of every photo
+    is the same background."""
+    middle, upper = (float(value) for value in np.quantile(strength, [0.5, 0.84]))
+    deviation = 1.4826 * float(np.median(np.abs(strength - middle)))
+    return middle + config.burn_out * max(deviation, upper - middle, SLACK)
+
+
+def _place_bound(strength: Float32, config: FamilyConfig) -> Float32:
+    """(N,) what it must exceed to be unusual at its place. An edge or a print varies more from photo to photo than a
+    plain surface; where photos hardly differ, half of the usual spread counts."""
+    low, middle = np.quantile(strength, [0.16, 0.5], axis=0)
+    spread = np.maximum(middle - low, SLACK)  # of the lower side, where no flaw lies
+    overall = 1.4826 * np.median(np.abs(strength - middle))
+    bound = middle + config.local_burn_out * np.clip(spread, overall / 2, overall)
+    return np.asarray(bound, dtype=np.float32)
 
 
 def _label(suspicious: Bools, grid: tuple[int, int]) -> tuple[npt.NDArray[np.int32], Ints]:
@@ -97,15 +114,16 @@ def _label(suspicious: Bools, grid: tuple[int, int]) -> tuple[npt.NDArray[np.int
 
 
 def _count_links(
-    one: Pass, regions: npt.NDArray[np.int32], reference: Float32, bound: float
+    one: Pass, regions: npt.NDArray[np.int32], reference: Float32, bound: Float32
 ) -> Counter[tuple[int, int]]:
-    """Links from region a into region b. A link is a match before the reference rank that is as strong as the bound."""
+    """Links from region a into region b. A link is a match before the reference rank that is as strong as the bound
+    (N,) of the token's place."""
     links: Counter[tuple[int, int]] = Counter()
     for i in np.flatnonzero(regions.any(axis=1)):
         tokens = np.flatnonzero(regions[i])
         logs = np.log(np.maximum(one.matches.row(int(i))[:, tokens], FLOOR))
         own = reference[i, tokens]
-        near = (2 * own - logs > bound) & (logs < own)
+        near = (2 * own - logs > bound[tokens]) & (logs < own)
         near[i] = False
         photos, at = np.nonzero(near)
         target = regions[photos, one.matches.index(int(i))[photos, tokens[at]]]

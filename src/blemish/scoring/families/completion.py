@@ -1,0 +1,73 @@
+"""Our own rule's third part: the photos and tokens of a family that missed the threshold by a little.
+
+A threshold on burn-out decides where to look; who belongs is a question of likeness. A token joins if its nearest
+tokens in most of the members are the family's own, and as near as the members are to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from blemish.scoring.families.evidence import VOTES
+from blemish.scoring.families.family import Bools, Float32, Ints, Pass
+from blemish.scoring.families.links import FLOOR
+from blemish.scoring.families.regions import Candidate
+from blemish.scoring.mutual import mean_of_smallest, neighbours
+
+__all__ = ["complete"]
+
+SUPPORT = 0.5  # share of the members whose family tokens a token must match
+TIGHT = 1.2  # how many times as far the others must be as the members are from each other
+PART = 0.3  # of the members' usual number of tokens: a photo with less does not show the look
+
+
+def complete(one: Pass, found: Sequence[Candidate]) -> list[Candidate]:
+    """Each candidate with the tokens and photos that match it, in one sweep over the distances of a pass."""
+    if not found:
+        return []
+    bounds = [_bound(one, candidate) for candidate in found]
+    grown: list[list[Bools]] = [[] for _ in found]
+    for i in range(one.images):
+        row, index = one.matches.row(i), one.matches.index(i)
+        for at, candidate in enumerate(found):
+            grown[at].append(_joining(i, row, index.astype(np.intp), candidate, bounds[at]))
+    return [_with(candidate, np.stack(tokens)) for candidate, tokens in zip(found, grown, strict=True)]
+
+
+def _bound(one: Pass, candidate: Candidate) -> float:
+    """Halfway, in ratio, between the distances inside the family and those to the nearest photos outside it; nothing
+    joins a family that is no tighter than its surroundings."""
+    inside: list[Float32] = []
+    outside: list[Float32] = []
+    k = neighbours(VOTES, one.images)
+    for at, i in enumerate(candidate.members):
+        row = one.matches.row(int(i))[:, candidate.tokens[at]]
+        inside.append(np.median(np.delete(row[candidate.members], at, axis=0), axis=0))
+        others = np.delete(row, candidate.members, axis=0)
+        outside.append(mean_of_smallest(others, min(k, len(others))))
+    near = max(float(np.median(np.concatenate(inside))), FLOOR)
+    far = max(float(np.median(np.concatenate(outside))), FLOOR)
+    return float(np.sqrt(near * far)) if far > TIGHT * near else 0.0
+
+
+def _joining(i: int, row: Float32, index: Ints, candidate: Candidate, bound: float) -> Bools:
+    """(N,) tokens of photo i that match the family's own tokens in enough members."""
+    others = np.flatnonzero(candidate.members != i)
+    photos = candidate.members[others]
+    own = np.take_along_axis(candidate.tokens[others], index[photos], axis=1)
+    return np.asarray((own & (row[photos] <= bound)).mean(axis=0) >= SUPPORT)
+
+
+def _with(candidate: Candidate, joining: Bools) -> Candidate:
+    """``joining``: (B, N)."""
+    tokens = joining.copy()
+    tokens[candidate.members] |= candidate.tokens
+    usual = float(np.median(candidate.tokens.sum(axis=1)))
+    shown = tokens.sum(axis=1) >= max(1.0, PART * usual)
+    shown[candidate.members] = True
+    if shown.sum() > 2 * len(candidate.members):
+        return candidate  # what more photos have than were suspicious is no exception
+    members = np.flatnonzero(shown)
+    return Candidate(members, tokens[members], candidate.density)
