@@ -84,7 +84,7 @@ def test_scratch_files_change_no_score(parts: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Budget, "array", always_on_disk)
     tight = scan(parts, MOCK)
-    assert len(spilled) == 5  # pixels, two token sets, two tables
+    assert len(spilled) == 7  # pixels, two token sets, two tables of distances and two of indices
     assert all(spilled)
     assert tight.scores == plenty.scores
     np.testing.assert_array_equal(tight.pixels(0), plenty.pixels(0))
@@ -304,7 +304,8 @@ def test_the_manifest_says_what_was_run(parts: Path) -> None:
     assert manifest["resolved"]["device"] == "cpu: no CUDA device"
     assert manifest["resolved"]["smallest_flaw_px"] == 12
     assert manifest["backbones"][0]["weights_sha256"] == "0" * 64
-    assert set(manifest["timings_s"]) == {"listing", "loading", "reading photos", "comparing photos"}
+    stages = {"listing", "loading", "reading photos", "comparing photos", "finding families"}
+    assert set(manifest["timings_s"]) == stages
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")

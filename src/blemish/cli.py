@@ -318,13 +318,13 @@ def demo(
 ) -> None:
     """Make photos of a part and scan them.
 
-    60 photos, six with a flaw of their own; afterwards the result is compared with the truth."""
+    60 photos: four have a flaw of their own, eight share one; afterwards the result is compared with the truth."""
     from blemish.config import ScanConfig
 
     if not (out / "truth.csv").is_file():  # absent, or left unfinished by an interrupted demo
         for part in ("photos", "masks"):
             shutil.rmtree(out / part, ignore_errors=True)
-        synth(out, product="washer", photos=60, size=512, sporadic=6, recurring="", variants=1, seed=0, quiet=quiet)
+        synth(out, product="washer", photos=60, size=512, sporadic=4, recurring="8", variants=1, seed=0, quiet=quiet)
     run = _scan(
         out / "photos", out.with_name(out.name + "-blemish"), ScanConfig(), overwrite=True, quiet=quiet, as_json=False
     )

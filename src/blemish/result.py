@@ -103,7 +103,7 @@ class Family:
     members: tuple[Member, ...]
     place: Float32  # (h, w) share of the members whose token there carries the look
     density: float  # of links among the members; 1 = every member's look matches every other's, for the auto rule
-    strength: float  # how far the look is from all other photos, in units of what is unusual in this batch
+    strength: float  # auto: times as far from other photos as 95 % of the batch; published: the density
     fence: float  # what the strength had to exceed
     score_with: float  # median image score of the members while the look vouches for itself
     score_without: float  # the same once it does not
@@ -117,9 +117,8 @@ class Family:
         """One sentence in plain words; ``photos``: how many were scored."""
         count, others = len(self.members), photos - len(self.members)
         return (
-            f"These {count} photos share a look here that the other {others} do not have: it matches within the "
-            f"{count}, and is {self.strength:.1f} times as far from everything else as what is already unusual "
-            f"in this batch."
+            f"These {count} photos share a look here that the other {others} do not have: its good matches are all "
+            f"among the {count}, and then they run out."
         )
 
 
