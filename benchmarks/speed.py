@@ -1,4 +1,4 @@
-"""Start-up, matching and a whole scan of 200 photos, as a user's processes see them.
+"""Start-up, matching, a whole scan of 200 photos and a decision about it, as a user's processes see them.
 
     python benchmarks/speed.py > benchmarks/speed.md
 
@@ -94,12 +94,12 @@ def matching(images: int = 40) -> None:
 
 
 def whole_scan(photos: int = 200) -> None:
-    print(f"## {photos} photos of 512 x 512, default settings, nothing cached\n")
-    print("| run | s | peak memory, MB | reading | comparing | writing |\n|---|---|---|---|---|---|")
-    seconds, peaks = [], []
+    print(f"## {photos} photos of 512 x 512, 30 of them in two families, default settings, nothing cached\n")
+    print("| run | s | peak memory, MB | reading | comparing | families | writing |\n|---|---|---|---|---|---|---|")
+    seconds, peaks, shares = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_batch(root / "parts", render_batch("washer", photos, sporadic=20))
+        write_batch(root / "parts", render_batch("washer", photos, sporadic=6, recurring=(20, 10)))
         for run in range(3):
             out = root / f"run{run}"
             command = [*BLEMISH, "scan", str(root / "parts" / "photos"), "--out", str(out), "--no-cache", "--quiet"]
@@ -107,16 +107,27 @@ def whole_scan(photos: int = 200) -> None:
             seconds.append(taken)
             peaks.append(peak)
             stages = _timings(out)
+            shares.append(stages[2] / taken)
             print(f"| {run + 1} | {taken:.1f} | {peak:.0f} | {' | '.join(f'{s:.1f}' for s in stages)} |", flush=True)
-    print(f"\nMedian {statistics.median(seconds):.1f} s (bar 90), peak {max(peaks):.0f} MB (bar 2000).")
+        print(f"\nMedian {statistics.median(seconds):.1f} s (bar 90), peak {max(peaks):.0f} MB (bar 2000).")
+        print(f"Finding families takes {100 * statistics.median(shares):.1f} % of a scan (bar 10 %).\n")
+        decisions(root / "run0")
 
 
-def _timings(run: Path) -> tuple[float, float, float]:
+def decisions(run: Path) -> None:
+    """A decision and its undoing, each a process of its own."""
+    answers = (["--is", "variant"], ["--undo"])
+    times = sorted(_run([*BLEMISH, "decide", str(run), "1", *answers[n % 2], "--quiet"])[0] for n in range(10))
+    print("## A decision about a family of that run\n\n| | median s | min to max | bar |\n|---|---|---|---|")
+    print(f"| `blemish decide` | {statistics.median(times):.2f} | {times[0]:.2f} to {times[-1]:.2f} | 2 |")
+
+
+def _timings(run: Path) -> tuple[float, float, float, float]:
     import json
 
-    manifest = json.loads((run / "run.json").read_text())
-    timings = manifest["timings_s"]
-    return timings["reading photos"], timings["comparing photos"], timings["writing results"]
+    timings = json.loads((run / "run.json").read_text())["timings_s"]
+    stages = ("reading photos", "comparing photos", "finding families", "writing results")
+    return tuple(timings[stage] for stage in stages)  # type: ignore[return-value]
 
 
 def _run(command: list[str]) -> tuple[float, float]:

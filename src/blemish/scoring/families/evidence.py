@@ -29,7 +29,8 @@ NEAR = 0.1  # share of the batch: the photos nearest to one after its copies
 COPY = 0.35  # share of the distance to those below which two photos show the same part again
 LARGE, HUGE = 0.2, 0.4  # shares of the batch from which a minority is not certain to be one
 WHOLE = 0.15  # share of a photo's tokens from which a look covers the part
-MANY_FIRM, WHOLE_FIRM = 1.25, 1.4  # strengths from which a look on many photos, or all over, is no mere variation
+PART = 0.1  # the same, from which it covers a good part of it
+MANY_FIRM, PART_FIRM = 1.25, 1.4  # strengths from which a look on many photos, or all over, is no mere variation
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,6 @@ def question(members: Ints, tokens: Bools, images: int, strength: float) -> str:
         return f"it covers {cover:.0%} of the picture on {share:.0%} of the photos, as a variant would"
     if share > LARGE and strength < MANY_FIRM:
         return f"it is on {share:.0%} of the photos and not very unlike the others, as a variant would be"
-    if cover > WHOLE and strength < WHOLE_FIRM:
+    if cover > PART and strength < PART_FIRM:
         return f"it covers {cover:.0%} of the picture and is not very unlike the others, as a variant would be"
     return ""
