@@ -200,7 +200,8 @@ def decide(
 ) -> None:
     """Say whether a family is a defect or a legitimate variant.
 
-    The run is scored again from what it has kept; later scans of the same photos know the answer."""
+    The run is scored again from what it has kept. A scan that replaces the run (--overwrite) or names it (--decisions)
+    knows the answer."""
     from blemish.deciding import decide as decide_run
 
     if undo == (is_ is not None):

@@ -23,7 +23,7 @@ from blemish.matching.engine import NearestTable, match
 from blemish.matching.store import Budget
 from blemish.rescoring import Rescoring, Sensitive
 from blemish.result import Decision, Family
-from blemish.scoring.families import Alternatives, Pass, Search, alternatives, find_families
+from blemish.scoring.families import FEWEST, Alternatives, Pass, Search, alternatives, find_families
 from blemish.scoring.mutual import neighbours
 
 __all__ = ["Compared", "compare"]
@@ -39,6 +39,7 @@ class Compared:
     scores: Float32  # (B,)
     between: Float32  # (B, B) mean distance between photos
     k: int
+    searched: bool  # whether families were looked for
     families: tuple[Family, ...]
     looks: tuple[Look | None, ...]  # of each family
     rescoring: Rescoring
@@ -97,7 +98,10 @@ def compare(
     families = decided(describe(found, sets[0].grid, paths, extracted.sha256), decisions, looks)
     families = with_effect(families, rescoring, paths)
     grids = rescoring.maps(excluded(families))
-    return Compared(grids, rescoring.image_scores(grids), between, k, families, tuple(looks), rescoring, diagnosis)
+    searched = config.families.rule != "off" and images >= FEWEST
+    return Compared(
+        grids, rescoring.image_scores(grids), between, k, searched, families, tuple(looks), rescoring, diagnosis
+    )
 
 
 def _features(branch: Branch) -> str:
@@ -134,8 +138,12 @@ def _diagnosis(
     return {
         **replace(diagnosis, reading=words).as_dict(),
         "rule": config.families.rule,
-        "fence": search.fence if np.isfinite(search.fence) else None,
         "paths": paths,
-        "communities": [asdict(community) for community in search.communities],
+        "communities": [_finite(asdict(community)) for community in search.communities],
         "links": [[int(a), int(b), round(float(links[a, b]), 3)] for a, b in zip(first, second, strict=True)],
     }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: null instead."""
+    return {name: None if value == np.inf else value for name, value in values.items()}

@@ -21,7 +21,7 @@ from blemish.family_facts import decided, excluded, family_of
 from blemish.paths import RUN_CACHE, RUN_DIAGNOSIS
 from blemish.progress import Progress, Silent
 from blemish.result import ColourScale, Decision, Family, Photo, Result, ranked
-from blemish.run import Unchanged, read_manifest, staging, write_sinks
+from blemish.run import Unchanged, check_out, read_manifest, staging, write_sinks
 from blemish.sinks.families import read as read_families
 
 __all__ = ["Decided", "decide"]
@@ -57,12 +57,18 @@ def decide(
         raise InputError(f"A family is a defect or a variant, not {is_!r}.")
     run = Path(run).expanduser().resolve()
     manifest = read_manifest(run)
+    if run in (here := Path.cwd().resolve(), *here.parents):
+        raise InputError("The run's folder is replaced as a whole, and you are in it. Change to another folder first.")
+    check_out(run, None, overwrite=True)
     families = read_families(run / "families.json")
     chosen = _one(families, family, run)
     cache = run_cache.read(run / RUN_CACHE)
     _check(families, cache, run)
     look = cache.looks[family - 1]
-    decisions = [decision for decision in read_decisions(run) if not decision.fits(chosen, look)]
+    made = read_decisions(run)
+    decisions = [decision for decision in made if not decision.fits(chosen, look)]
+    if undo and len(decisions) == len(made):
+        raise InputError(f"Nothing was said about family {family}, so there is nothing to undo.")
     if is_ is not None:
         decisions.append(Decision(is_, tuple((member.path, member.sha256) for member in chosen.members), look))
     after = decided(families, decisions, cache.looks)
@@ -113,7 +119,7 @@ def _one(families: Sequence[Family], number: int, run: Path) -> Family:
             return family
     there = ", ".join(str(family.number) for family in families)
     raise InputError(
-        f"{run.name!r} has no family {number}; " + (f"it has {there}." if there else "no families were found in it.")
+        f"{run.name!r} has no family {number}; " + (f"it has {there}." if there else "none were found or looked for.")
     )
 
 

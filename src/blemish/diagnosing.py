@@ -25,19 +25,18 @@ from blemish.sinks.families import read as read_families
 __all__ = ["RunDiagnosis", "diagnose"]
 
 QUANTITY = {
-    "auto": "how many times as far as 95 % of the batch",
-    "published": "density: links for each pair of photos",
+    "auto": "distance from the other photos, in units of its fence",
+    "published": "density, in units of the fence",
 }
 
 
 @dataclass(frozen=True)
 class RunDiagnosis:
-    """``communities``: size, density, strength and whether accepted, of everything that was weighed; ``fence``: what
-    the strength had to exceed; ``links``: photo, photo, weight; ``pictures``: those that were drawn."""
+    """``communities``: size, density, strength, what that had to exceed and whether accepted, of everything that was
+    weighed; ``links``: photo, photo, weight; ``pictures``: those that were drawn."""
 
     diagnosis: Diagnosis
     rule: str
-    fence: float
     paths: tuple[str, ...]
     communities: tuple[dict[str, Any], ...]
     links: tuple[tuple[int, int, float], ...]
@@ -53,10 +52,11 @@ class RunDiagnosis:
         if found.power_law:
             law = found.power_law
             yield "scaling exponent", f"{law.exponent:.3f} (theory -1), R^2 {law.r2:.3f}, ranks {law.first}-{law.last}"
-        if found.alpha is not None:
-            yield "tail index", f"{found.alpha:.2f}"
         if found.plateau:
-            yield "Hill plateau", f"{found.plateau.alpha:.2f} at k = {found.plateau.first} to {found.plateau.last}"
+            plateau = found.plateau
+            yield "tail index", f"{plateau.alpha:.2f} (Hill plateau, k = {plateau.first} to {plateau.last})"
+        elif found.alpha is not None:
+            yield "tail index", f"{found.alpha:.2f} (no Hill plateau)"
         if found.burn_out:
             burn = found.burn_out
             yield "burnt-out tokens", f"{burn.share:.2%} (chance {burn.chance:.0%}), most often after {burn.most_often}"
@@ -95,7 +95,6 @@ def diagnose(run: str | Path, *, plots: bool = False) -> RunDiagnosis:
         found = RunDiagnosis(
             diagnosis=Diagnosis.from_dict(values),
             rule=values["rule"],
-            fence=float("inf") if values["fence"] is None else float(values["fence"]),
             paths=tuple(values["paths"]),
             communities=tuple(values["communities"]),
             links=tuple((a, b, weight) for a, b, weight in values["links"]),
@@ -123,10 +122,10 @@ def _drawn(found: RunDiagnosis, run: Path) -> RunDiagnosis:
             pictures.append(folder / f"{name}.png")
         if found.communities:
             family_plots.community_plot(
-                [community["strength"] for community in found.communities],
+                [community["strength"] / (community["fence"] or np.inf) for community in found.communities],
                 [community["size"] for community in found.communities],
                 [community["accepted"] for community in found.communities],
-                found.fence,
+                1.0,
                 QUANTITY[found.rule],
                 folder / "communities.png",
             )

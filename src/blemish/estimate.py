@@ -23,9 +23,9 @@ def estimate(branches: Sequence[Branch], photos: int, budget: Budget, with_index
     """One sentence: time for reading and for comparing, memory, and whether scratch files are needed.
 
     One photo of noise goes through each backbone and one pair of random images through the engine's product; the
-    ``with_index``: whether the search for families needs to know which tokens match. The
-    rest is multiplication, so a cached batch will be quicker and a slow disk slower than said. Raises ``ConfigError``
-    if the memory would not do for the comparison, before any photo is read.
+    rest is multiplication, so a cached batch will be quicker and a slow disk slower than said. ``with_index``: whether
+    the search for families needs to know which tokens match. Raises ``ConfigError`` if the memory would not do for the
+    comparison, before any photo is read.
     """
     reading = comparing = 0.0
     held = photos * 3 * branches[0].shape[0] * branches[0].shape[1]

@@ -56,14 +56,17 @@ class Sensitive:
         scores = self.scores.copy()
         if not families or not len(self.slot):
             return scores
-        tokens = scores[0].size
-        distances = self.distances.copy()
-        changed = np.zeros(len(self.slot), dtype=bool)
-        for level, active in self.alternatives.chosen(families):
-            at = np.searchsorted(self.slot, level.image[active] * np.int32(tokens) + level.token[active])
-            distances[at, level.other[active]] = level.distance[active]
-            changed[at] = True
-        scores.reshape(-1)[self.slot[changed]] = mean_of_first(np.sort(distances[changed], axis=1), k)
+        tokens = np.int32(scores[0].size)
+        entries = [
+            (np.searchsorted(self.slot, level.image[active] * tokens + level.token[active]), level, active)
+            for level, active in self.alternatives.chosen(families)
+        ]
+        changed = np.unique(np.concatenate([at for at, _, _ in entries]))
+        distances = self.distances[changed]  # a copy of these rows only: a batch can have many that stay
+        for at, level, active in entries:
+            distances[np.searchsorted(changed, at), level.other[active]] = level.distance[active]
+        distances.sort(axis=1)
+        scores.reshape(-1)[self.slot[changed]] = mean_of_first(distances, k)
         return scores
 
 

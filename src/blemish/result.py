@@ -81,11 +81,12 @@ class Decision:
     look: Look | None = None
 
     def fits(self, family: Family, look: Look | None = None) -> bool:
-        """Whether at least half of the family's photos are meant, or its ``look`` is."""
+        """Whether this family is meant. Looks decide where both are known in the same features, since two families can
+        share their photos; otherwise at least half of the photos must be the same."""
+        if self.look is not None and look is not None and self.look.features == look.features:
+            return self.look.resembles(look)
         meant = {sha256 for _, sha256 in self.photos}
-        same = sum(member.sha256 in meant for member in family.members)
-        known = self.look is not None and look is not None and self.look.resembles(look)
-        return known or 2 * same >= len(family.members)
+        return 2 * sum(member.sha256 in meant for member in family.members) >= len(family.members)
 
 
 @dataclass(frozen=True)

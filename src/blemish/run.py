@@ -29,6 +29,7 @@ from blemish.sinks.names import beside
 __all__ = ["Unchanged", "check_out", "default_out", "read_manifest", "save_result", "staging", "write_sinks"]
 
 RESULTS = frozenset({"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST})
+LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file managers that have looked in
 WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_PLOTS}
 
 
@@ -66,7 +67,7 @@ def _refuse_occupied(out: Path, overwrite: bool) -> None:
     """Only an absent or empty folder may be written, or one that holds a run and nothing else, if asked for."""
     if not out.is_dir():
         return
-    there = {child.name for child in out.iterdir() if not _is_staging(child, out)}
+    there = {child.name for child in out.iterdir() if not _is_staging(child, out)} - LITTER
     if not there:
         return
     if foreign := sorted(there - WRITTEN):
@@ -142,7 +143,12 @@ def _replace(out: Path, partial: Path) -> None:
     old = partial.with_suffix(".old")
     if out.exists():
         out.replace(old)
-    partial.replace(out)
+    try:
+        partial.replace(out)
+    except OSError:
+        if old.exists():
+            old.replace(out)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -233,7 +239,8 @@ def write_sinks(
         if result.diagnosis:
             (folder / RUN_DIAGNOSIS).write_text(json.dumps(result.diagnosis) + "\n", encoding="utf-8")
         timings = {**result.manifest["timings_s"], "writing results": round(time.perf_counter() - start, 3)}
-        manifest = {**result.manifest, "timings_s": timings}
+        config = {**result.manifest["config"], "maps": maps}
+        manifest = {**result.manifest, "timings_s": timings, "config": config}
         (folder / RUN_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(_words(error, out)) from error

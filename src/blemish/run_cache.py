@@ -47,12 +47,18 @@ class RunCache:
 
     def jpeg(self, photo: int, longest: int) -> bytes:
         """Encoded, at least as large as asked for or as it was scored."""
-        return _picture_file(self.folder, photo, small=longest <= SMALL).read_bytes()
+        try:
+            return _picture_file(self.folder, photo, small=longest <= SMALL).read_bytes()
+        except OSError as error:
+            raise _damaged(self.folder, error) from error
 
     def pixels(self, photo: int) -> npt.NDArray[np.uint8]:
         """(H, W, 3) at the working resolution, as close as a JPEG."""
-        with Image.open(_picture_file(self.folder, photo, small=False)) as picture:
-            return np.asarray(picture.convert("RGB"))
+        try:
+            with Image.open(_picture_file(self.folder, photo, small=False)) as picture:
+                return np.asarray(picture.convert("RGB"))
+        except OSError as error:
+            raise _damaged(self.folder, error) from error
 
 
 def write(
@@ -91,7 +97,11 @@ def read(folder: Path) -> RunCache:
             looks=tuple(look and Look.decoded(look) for look in looks),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{str(folder)!r} is missing or damaged, so the run cannot be scored again ({error}). "
-            "Scan the photos again; features are cached, so it is quicker than the first time."
-        ) from error
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{str(folder)!r} is missing or damaged, so the run cannot be scored again ({error}). "
+        "Scan the photos again; features are cached, so it is quicker than the first time."
+    )

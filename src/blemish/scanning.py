@@ -201,6 +201,7 @@ def _result(plan: _Plan, extracted: Extracted, compared: Compared, clock: _Clock
                 "k": compared.k,
                 "working_size": {"height": first.shape[0], "width": first.shape[1]},
                 "smallest_flaw_px": batch_health.smallest_flaw(plan.headers, first.token_sets[0].grid),
+                "families_searched": compared.searched,
                 "device": f"{plan.device}: {plan.device_reason}",
                 "deep_ceiling": plan.deep_ceiling,
             },

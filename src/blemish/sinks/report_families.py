@@ -100,6 +100,7 @@ def families_page(result: Result, run: str, cards: int, digits: int) -> dict[str
 
     return {
         "searched": bool(settings) and settings["rule"] != "off",
+        "too_few": not result.manifest.get("resolved", {}).get("families_searched", True),
         "count": count,
         "asked": [family.number for family in result.families if family.kind == "unsure"],
         "open": shown(result.families[:OPEN], CROPS),

@@ -75,18 +75,18 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
     communities: list[Community] = []
     links = np.zeros((passes[0].images, passes[0].images), dtype=np.float32)
     several = len(passes) > 2
-    fence = config.beyond_batch + (config.several if several else 0)  # more looks, more chances to see something
     for number, one in enumerate(passes):
         found, between = candidates(one, config)
         links += between
         convincing = []
         for candidate, evidence in zip(found, weigh(one, found), strict=True):
-            convinces = (
-                _convinces(candidate, evidence, fence, config) and distinct(one, candidate.members) >= config.smallest
-            )
+            fence = _fence(len(candidate.members), several, config)
+            far = evidence.beyond_batch > fence and evidence.beyond_place > config.beyond_place
+            convinces = far and distinct(one, candidate.members) >= config.smallest
             if convinces:
                 convincing.append((candidate, evidence))
-            communities.append(Community(len(candidate.members), candidate.density, evidence.beyond_batch, convinces))
+            size, density = len(candidate.members), candidate.density
+            communities.append(Community(size, density, evidence.beyond_batch, fence, convinces))
         completed = complete(one, [candidate for candidate, _ in convincing])
         accepted += [(number, whole, evidence) for whole, (_, evidence) in zip(completed, convincing, strict=True)]
     witnesses = 2 if several else 1  # what one layer of many sees alone is more often its own peculiarity
@@ -95,14 +95,14 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
         for group in _groups(passes, [(number, candidate) for number, candidate, _ in accepted])
         if len({accepted[at][0] for at in group}) >= witnesses
     ]
-    families = (_join(passes, [accepted[at] for at in group], fence) for group in groups)
-    return Search(tuple(families), tuple(communities), links, fence)
+    families = (_join(passes, [accepted[at] for at in group], config) for group in groups)
+    return Search(tuple(families), tuple(communities), links)
 
 
-def _convinces(candidate: Candidate, evidence: Evidence, fence: float, config: FamilyConfig) -> bool:
-    """The fewer photos agree, the likelier they do so by chance, and the further they must be from the others."""
-    few = config.few / (len(candidate.members) - 2)
-    return evidence.beyond_batch > fence + few and evidence.beyond_place > config.beyond_place
+def _fence(photos: int, several: bool, config: FamilyConfig) -> float:
+    """How far a look must be from the others: the fewer photos agree, and the more layers and neighbourhoods are looked
+    at, the likelier something is seen by chance."""
+    return config.beyond_batch + config.few / (photos - 2) + (config.several if several else 0)
 
 
 def _groups(passes: Sequence[Pass], found: Sequence[tuple[int, Candidate]]) -> list[list[int]]:
@@ -137,7 +137,9 @@ def _grown(tokens: Bools, source: tuple[int, int], target: tuple[int, int]) -> B
     return np.asarray(ndimage.binary_dilation(mask, structure=EIGHT[None]).reshape(len(tokens), -1))
 
 
-def _join(passes: Sequence[Pass], group: Sequence[tuple[int, Candidate, Evidence]], fence: float) -> FoundFamily:
+def _join(
+    passes: Sequence[Pass], group: Sequence[tuple[int, Candidate, Evidence]], config: FamilyConfig
+) -> FoundFamily:
     """One family from candidates of all passes. Its tokens are theirs and the ones around them, which see a part of
     the flaw; what one pass has found is excluded in all, or the others would stay deceived."""
     members = np.unique(np.concatenate([candidate.members for _, candidate, _ in group]))
@@ -148,7 +150,7 @@ def _join(passes: Sequence[Pass], group: Sequence[tuple[int, Candidate, Evidence
         tokens=tokens,
         density=best[1].density,
         strength=best[2].beyond_batch,
-        fence=fence,
+        fence=_fence(len(best[1].members), len(passes) > 2, config),
         question=question(members, tokens[0], passes[0].images, best[2].beyond_batch),
     )
 

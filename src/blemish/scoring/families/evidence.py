@@ -124,10 +124,10 @@ def question(members: Ints, tokens: Bools, images: int, strength: float) -> str:
     share, cover = len(members) / images, float(tokens.mean())
     if share > HUGE:
         return f"it is on {share:.0%} of the photos, too many to be sure that it is the exception"
-    if share > LARGE and cover > WHOLE:
+    if share > LARGE and (cover > WHOLE or (cover > PART and strength < PART_FIRM)):
         return f"it covers {cover:.0%} of the picture on {share:.0%} of the photos, as a variant would"
     if share > LARGE and strength < MANY_FIRM:
         return f"it is on {share:.0%} of the photos and not very unlike the others, as a variant would be"
-    if cover > PART and strength < PART_FIRM:
+    if cover > WHOLE and strength < PART_FIRM:
         return f"it covers {cover:.0%} of the picture and is not very unlike the others, as a variant would be"
     return ""

@@ -72,6 +72,7 @@ class Community:
     size: int
     density: float
     strength: float
+    fence: float  # what the strength had to exceed
     accepted: bool
 
 
@@ -82,4 +83,3 @@ class Search:
     families: tuple[FoundFamily, ...] = ()  # strongest evidence first
     communities: tuple[Community, ...] = ()
     links: Float32 | None = None  # (B, B) symmetric: how strongly two photos are joined
-    fence: float = 0.0  # what a community's strength had to exceed

@@ -30,7 +30,7 @@ def find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
     densities = [density(weights, members) for members in found]
     fence = outlier_fence(densities, weights, config.k_iqr)
     communities = tuple(
-        Community(len(members), rho, rho, rho > fence and 2 * len(members) <= images)
+        Community(len(members), rho, rho, fence, rho > fence and 2 * len(members) <= images)
         for rho, members in zip(densities, found, strict=True)
     )
     families = (
@@ -44,7 +44,7 @@ def find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
         for community, members in zip(communities, found, strict=True)
         if community.accepted
     )
-    return Search(tuple(families), communities, weights.astype(np.float32), fence)
+    return Search(tuple(families), communities, weights.astype(np.float32))
 
 
 def dependency_ratios(row: Float32, image: int, members: Ints, k: int) -> Float32:

@@ -153,8 +153,8 @@ def _communities(
     found = []
     for community in leiden(len(owners), pairs[:, 0], pairs[:, 1], weights, config.resolution, config.seed):
         members = np.unique(owners[community])
-        if len(members) < config.smallest:
-            continue
+        if not config.smallest <= len(members) <= len(between) // 2:
+            continue  # too few to be more than chance, or no minority
         inside = np.isin(pairs, community).all(axis=1)
         found.append(
             Candidate(
