@@ -82,7 +82,7 @@ def _graph(get: Callable[[], Pool]) -> dict[str, Any]:
     rows = np.concatenate([_some(pool, pool.kinds == kind, count, rng) for kind, count in parts])
     batch = take(pool, rng.permutation(rows))
     config = FamilyConfig("published")
-    weights = similarity_graph(
+    weights, _ = similarity_graph(
         batch.passes, config.omega[0], weighted=config.weighted, degree=config.degree, coverage=config.coverage
     )
     communities = [c for c in partition(weights, config.percentile, config.seed) if len(c) >= config.smallest]

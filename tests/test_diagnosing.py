@@ -79,6 +79,7 @@ def test_what_is_read_is_what_the_scan_has_found(run: Path, result: Result) -> N
     stored = json.loads(json.dumps(result.diagnosis))
     assert found.diagnosis.as_dict() == {name: stored[name] for name in found.diagnosis.as_dict()}
     assert found.rule == "auto"
+    assert 0 < sum(found.diagnosis.endurance.selected) < sum(found.diagnosis.endurance.links)
     assert all(community["fence"] > FamilyConfig().beyond_batch for community in found.communities)
     assert set(found.paths) == set(result.scores)
     weights = found.weights()

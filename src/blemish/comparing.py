@@ -131,7 +131,9 @@ def _diagnosis(
     images = len(paths)
     share = config.families.omega[len(config.families.omega) // 2]
     omega = min(max(2, round(share * (images - 1))), images - 1)
-    diagnosis = diagnose(table.row, images, grid[0] * grid[1], omega=omega, seed=config.families.seed)
+    diagnosis = diagnose(
+        table.row, images, grid[0] * grid[1], omega=omega, bound=search.link_bound, seed=config.families.seed
+    )
     links = np.zeros((images, images), np.float32) if search.links is None else search.links
     first, second = np.nonzero(np.triu(links, 1))
     words = reading(diagnosis, len(search.families))

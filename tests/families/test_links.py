@@ -117,10 +117,11 @@ def test_link_counts_by_hand() -> None:
 def test_the_graph_adds_passes_and_directions() -> None:
     planted = cloud(20, (5,), seed=3)
     (one,) = planted.passes()
-    single = similarity_graph([one], 0.3, weighted=True, degree=3, coverage=0.95)
+    single, bound = similarity_graph([one], 0.3, weighted=True, degree=3, coverage=0.95)
     np.testing.assert_array_equal(single, single.T)
     assert not single.diagonal().any()
-    twice = similarity_graph([one, one], 0.3, weighted=True, degree=3, coverage=0.95)
+    twice, again = similarity_graph([one, one], 0.3, weighted=True, degree=3, coverage=0.95)
+    assert bound == again > 0
     np.testing.assert_array_equal(twice, 2 * single)
 
 
@@ -132,7 +133,7 @@ def test_a_layer_with_larger_distances_is_selected_within_itself() -> None:
     far = Pass(Table(one.matches.nearest * 10, one.matches.indices), Cloud(planted.tokens), planted.grid)
     for weighted in (True, False):
         options = {"weighted": weighted, "degree": 3, "coverage": 0.95}
-        plain, scaled = similarity_graph([one], 0.3, **options), similarity_graph([far], 0.3, **options)
+        plain, scaled = similarity_graph([one], 0.3, **options)[0], similarity_graph([far], 0.3, **options)[0]
         assert np.abs(plain - scaled).sum() <= 2  # a link at the bound may round to either side
 
 
@@ -142,7 +143,7 @@ def test_weighting_favours_the_shared_flaw() -> None:
     members, _ = planted.looks[0]
 
     def share(weighted: bool) -> float:
-        graph = similarity_graph(planted.passes(), 0.3, weighted=weighted, degree=3, coverage=0.95)
+        graph, _ = similarity_graph(planted.passes(), 0.3, weighted=weighted, degree=3, coverage=0.95)
         return float(graph[np.ix_(members, members)].sum() / graph.sum())
 
     assert share(True) > share(False) + 0.05

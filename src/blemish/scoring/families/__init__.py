@@ -74,9 +74,10 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
     accepted: list[tuple[int, Candidate, Evidence]] = []
     communities: list[Community] = []
     links = np.zeros((passes[0].images, passes[0].images), dtype=np.float32)
+    bounds = [0.0] * len(passes)
     several = len(passes) > 2
     for number, one in enumerate(passes):
-        found, between = candidates(one, config)
+        found, between, bounds[number] = candidates(one, config)
         links += between
         convincing = []
         for candidate, evidence in zip(found, weigh(one, found), strict=True):
@@ -96,7 +97,7 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
         if len({accepted[at][0] for at in group}) >= witnesses
     ]
     families = (_join(passes, [accepted[at] for at in group], config) for group in groups)
-    return Search(tuple(families), tuple(communities), links)
+    return Search(tuple(families), tuple(communities), links, bounds[0])
 
 
 def _fence(photos: int, several: bool, config: FamilyConfig) -> float:

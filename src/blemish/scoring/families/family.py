@@ -83,3 +83,4 @@ class Search:
     families: tuple[FoundFamily, ...] = ()  # strongest evidence first
     communities: tuple[Community, ...] = ()
     links: Float32 | None = None  # (B, B) symmetric: how strongly two photos are joined
+    link_bound: float | None = None  # largest weighted endurance ratio of a suspicious link in the first pass

@@ -20,17 +20,20 @@ __all__ = ["similarity_graph"]
 
 def similarity_graph(
     passes: Sequence[Pass], omega: float, *, weighted: bool, degree: int, coverage: float
-) -> npt.NDArray[np.int64]:
-    """W (B, B), symmetric: A + A^T with A the directed counts of suspicious links. ``omega``: share of the batch."""
+) -> tuple[npt.NDArray[np.int64], float]:
+    """W (B, B), symmetric: A + A^T with A the directed counts of suspicious links; and lambda of the first pass.
+    ``omega``: share of the batch."""
     images = passes[0].images
     total = np.zeros((images, images), dtype=np.int64)
+    bounds: list[float] = []
     for one in passes:
         rank = rank_of(omega, images)
         reference = np.stack([reference_distances(one.matches.row(i), rank) for i in range(images)])
         typical = float(np.median(reference)) if weighted else None
-        counts, _ = link_counts(partial(_ratios, one, reference, typical), images, degree, coverage)
+        counts, bound = link_counts(partial(_ratios, one, reference, typical), images, degree, coverage)
+        bounds.append(bound)
         total += counts
-    return total + total.T
+    return total + total.T, bounds[0]
 
 
 def _ratios(one: Pass, reference: Float32, typical: float | None, image: int) -> Float32:

@@ -23,7 +23,7 @@ def find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
 
     A community of more than half of the batch cannot be the minority and is never flagged."""
     images = passes[0].images
-    weights = similarity_graph(
+    weights, bound = similarity_graph(
         passes, config.omega[0], weighted=config.weighted, degree=config.degree, coverage=config.coverage
     )
     found = [group for group in partition(weights, config.percentile, config.seed) if len(group) >= config.smallest]
@@ -44,7 +44,7 @@ def find(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
         for community, members in zip(communities, found, strict=True)
         if community.accepted
     )
-    return Search(tuple(families), communities, weights.astype(np.float32))
+    return Search(tuple(families), communities, weights.astype(np.float32), bound if config.weighted else None)
 
 
 def dependency_ratios(row: Float32, image: int, members: Ints, k: int) -> Float32:

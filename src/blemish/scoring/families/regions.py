@@ -35,9 +35,10 @@ class Candidate:
     density: float  # mean weight of the edges between two members' regions
 
 
-def candidates(one: Pass, config: FamilyConfig) -> tuple[list[Candidate], Float32]:
-    """Communities of at least ``config.smallest`` photos in one pass, for each of the reference ranks; and the weight
-    of the edges between two photos' regions, (B, B).
+def candidates(one: Pass, config: FamilyConfig) -> tuple[list[Candidate], Float32, float]:
+    """Communities of at least ``config.smallest`` photos in one pass, for each of the reference ranks; the weight of
+    the edges between two photos' regions, (B, B); and the batch's bound on weighted endurance ratios at the middle
+    reference rank, below which a link can be suspicious.
 
     Several ranks, because burn-out is seen only below the reference rank (a large group needs a large one) and best
     just above it; beyond the size of a legitimate variant, every token of the variant burns out."""
@@ -47,7 +48,9 @@ def candidates(one: Pass, config: FamilyConfig) -> tuple[list[Candidate], Float3
     between = np.zeros((one.images, one.images), dtype=np.float32)
     for reference in logs[1:]:
         found += _candidates(one, reference, logs[0], config, between)
-    return found, between
+    middle = logs[1 + len(ranks) // 2]
+    bound = float(np.exp(-_batch_bound(2 * middle - np.median(middle) - logs[0], config)))
+    return found, between, bound
 
 
 def _log_distances(one: Pass, ranks: Sequence[int]) -> list[Float32]:
