@@ -199,7 +199,7 @@ def run(batch: LabelledBatch, setting: Setting) -> tuple[dict[float, Float32], f
         for share in SHARES:
             k = neighbours(share, len(batch.photos))
             maps[share].append(np.stack([msm(nearest.row(i), k).reshape(h, w) for i in range(len(batch.photos))]))
-        budget.release(nearest.store)
+        nearest.release(budget)
         budget.release(store)
     comparing = time.perf_counter() - start
     return {share: mean_maps(per_pass) for share, per_pass in maps.items()}, reading, comparing

@@ -130,8 +130,7 @@ def _working_shape(photo: tuple[int, ...], side: int, patch: int) -> tuple[int, 
 def _match(tokens: Float32, grid: tuple[int, int]) -> Pass:
     store = ArrayStore(tokens.shape, np.float32)
     store.write(0, tokens)
-    table = match(store, Budget(2**33, Path(tempfile.gettempdir())), with_index=True)
-    assert table.index_store is not None
+    table = match(store, Budget(2**33, Path(tempfile.gettempdir())))
     return Pass(tokens, table.store.read(0, len(tokens)), table.index_store.read(0, len(tokens)), grid)
 
 

@@ -40,6 +40,19 @@ def test_effnet_grids_are_not_square() -> None:
     assert [tuple(grid.shape) for grid in features.grids] == [(1, 8, 16, 48), (1, 4, 8, 120)]
 
 
+# height and width, bytes of a strip; in the first a strip is a single row
+@pytest.mark.parametrize(("shape", "strip"), [((16, 32), 1), ((64, 128), 200_000), ((96, 64), 500_000)])
+def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], strip: int) -> None:
+    network = effnet.load((2, 4, 8, 16), torch.device("cpu"))
+    photos = torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(effnet, "STRIP", 2**40)
+    whole = network.extract(photos)
+    monkeypatch.setattr(effnet, "STRIP", strip)
+    strips = network.extract(photos)
+    for one, two in zip(strips.grids, whole.grids, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+
+
 def test_changed_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effnet, "WEIGHTS_SHA256", "0" * 64)
     with pytest.raises(BackboneError, match=r"not the one that was tested.*--force-reinstall"):

@@ -22,14 +22,15 @@ SAMPLE = 400  # photos looked at for groups; enough to see two products, and che
 
 def warnings(
     headers: Sequence[Header],
-    paths: Sequence[str],
     rows: Sequence[Photo],
+    paths: Sequence[str],
     between: npt.NDArray[np.float32],
     cache_problems: Sequence[str],
 ) -> tuple[str, ...]:
-    """Everything worth a sentence. ``between: (B, B)``: mean distance between the photos ``paths``."""
+    """Everything worth a sentence. ``between: (b, b)``: mean distance between the photos ``paths``, which are all or a
+    fair sample."""
     cache = next((f"features could not be cached ({problem})" for problem in cache_problems if problem), "")
-    found = (_sizes(headers), two_products(paths, between), _duplicates(rows), _few(len(paths)), cache)
+    found = (_sizes(headers), two_products(paths, between), _duplicates(rows), _few(len(headers)), cache)
     return tuple(sentence for sentence in found if sentence)
 
 

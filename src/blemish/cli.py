@@ -67,7 +67,13 @@ def scan(
     folder: Annotated[
         Path, typer.Argument(help="A folder of photos of one product, or a CSV with a column image_path.")
     ],
-    out: Annotated[Path | None, typer.Option(help="The run folder to write; default: FOLDER-blemish.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder to write; default: FOLDER-blemish, or the run that is extended.")
+    ] = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option(help="A run that FOLDER's photos are added to, with its settings; only new pairs are compared."),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="A name, a hub name, a local folder, or two joined by +.")
     ] = None,
@@ -91,6 +97,13 @@ def scan(
         str | None, typer.Option(help="Recurring flaws: auto, published or off; published,omega=0.2 sets a field.")
     ] = None,
     decisions: Annotated[Path | None, typer.Option(help="A run whose decisions about families hold here too.")] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(help="Most photos compared with each other; larger batches are dealt into such subsets; or all."),
+    ] = None,
+    screen: Annotated[
+        str | None, typer.Option(help="Share of those, the most similar, that each is compared with, e.g. 0.5.")
+    ] = None,
     maps: Annotated[str | None, typer.Option(help="Resolution of the written maps: working, original or none.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
     memory: Annotated[
@@ -108,8 +121,10 @@ def scan(
 
     Writes tables, anomaly maps, overlays and report.html into the run folder."""
     from blemish.config import ScanConfig, read_config
+    from blemish.extending import Earlier
 
-    settings = (read_config(config) if config else ScanConfig()).updated(
+    earlier = Earlier.read(extend) if extend else None
+    settings = (read_config(config) if config else earlier.config if earlier else ScanConfig()).updated(
         backbone=backbone,
         size=size,
         k=k,
@@ -120,6 +135,8 @@ def scan(
         image_score=image_score,
         rscin=_numbers("rscin", rscin),
         families=families,
+        subset=subset,
+        screen=screen,
         maps=maps,
         device=device,
         memory=memory,
@@ -129,7 +146,9 @@ def scan(
     if print_config:
         print(_toml(settings), end="")
         return
-    _scan(folder, out, settings, decisions, overwrite=overwrite, quiet=quiet, as_json=as_json)
+    if extend:
+        out, decisions, overwrite = out or extend, decisions or extend, overwrite or out is None
+    _scan(folder, out, settings, decisions, extend, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
 def _scan(
@@ -137,6 +156,7 @@ def _scan(
     out: Path | None,
     settings: ScanConfig,
     decisions: Path | None = None,
+    extends: Path | None = None,
     *,
     overwrite: bool,
     quiet: bool,
@@ -155,7 +175,7 @@ def _scan(
         )
     try:
         with staging(target, overwrite) as staged:
-            result = scan(folder, settings, progress=progress, scratch=staged, decisions=made)
+            result = scan(folder, settings, progress=progress, scratch=staged, decisions=made, extends=extends)
             write_sinks(result, staged, target, settings.maps, progress)
     except KeyboardInterrupt:
         raise RunError(f"Stopped; {str(target)!r} was not written.") from None

@@ -1,13 +1,14 @@
-"""The middle of a scan: all photos against all others, the families among them, and the scores without them.
+"""The middle of a scan: photos against each other, the families among them, and the scores without them.
 
-It joins matching to scoring and lets every array go as soon as nobody needs it.
+A batch is one part, or, if it is large, several that know nothing of each other until their families are joined. It
+joins matching to scoring and lets every array go as soon as nobody needs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -16,102 +17,175 @@ import numpy.typing as npt
 from blemish.config import ScanConfig
 from blemish.diagnostics import diagnose
 from blemish.diagnostics.reading import reading
-from blemish.extraction import Branch, Extracted
+from blemish.extraction import Branch
 from blemish.family_facts import decided, describe, excluded, looks_of, with_effect
-from blemish.looks import Look
-from blemish.matching.engine import NearestTable, match
+from blemish.looks import Look, look_of
+from blemish.matching.engine import NearestTable
 from blemish.matching.store import Budget
-from blemish.rescoring import Rescoring, Sensitive
+from blemish.rescoring import Part, Rescoring, Sensitive
 from blemish.result import Decision, Family
-from blemish.scoring.families import FEWEST, Alternatives, Pass, Search, alternatives, find_families
-from blemish.scoring.mutual import neighbours
+from blemish.scoring.families import (
+    FEWEST,
+    Carriers,
+    FoundFamily,
+    Pass,
+    Search,
+    alternatives,
+    carriers,
+    find_families,
+    join,
+    solitary,
+    whole,
+)
 
-__all__ = ["Compared", "compare"]
+__all__ = ["Compared", "ComparedPart", "compare", "searched", "together"]
 
 Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class ComparedPart:
+    """What is left of b photos that were compared with each other when their tables and tokens are gone."""
+
+    passes: tuple[Sensitive, ...]
+    of_backbone: tuple[int, ...]  # passes of each backbone
+    k: int  # neighbours that voted
+    found: tuple[FoundFamily, ...]  # its families, and in one part of many also what stands alone in it
+    looks: tuple[Look | None, ...]  # of its families, where it is the whole batch
+    carriers: Carriers | None  # of ``found``, where it is one part of many
+    between: Float32  # (b, b) mean distance between photos
+    diagnosis: dict[str, Any] | None
+
+    @property
+    def grids(self) -> list[list[tuple[int, int]]]:
+        """(h, w) of each pass of each backbone."""
+        shapes = iter([(one.scores.shape[1], one.scores.shape[2]) for one in self.passes])
+        return [[next(shapes) for _ in range(count)] for count in self.of_backbone]
+
+
+@dataclass(frozen=True)
 class Compared:
-    """Everything is in the order of the extracted photos."""
+    """Everything is in the order of the parts' photos, one part after the other."""
 
     grids: Float32  # (B, h, w) anomaly maps
     scores: Float32  # (B,)
-    between: Float32  # (B, B) mean distance between photos
-    k: int
-    searched: bool  # whether families were looked for
     families: tuple[Family, ...]
     looks: tuple[Look | None, ...]  # of each family
     rescoring: Rescoring
-    diagnosis: dict[str, Any] | None
-
-
-def match_all(
-    branches: Sequence[Branch], budget: Budget, with_index: bool, advance: Callable[[int], None]
-) -> list[NearestTable]:
-    """The tables of all passes of all backbones."""
-    return [
-        match(tokens.store, budget, with_index=with_index, progress=advance)
-        for branch in branches
-        for tokens in branch.token_sets
-    ]
 
 
 def compare(
     branches: Sequence[Branch],
-    extracted: Extracted,
+    paths: Sequence[str],
     tables: Sequence[NearestTable],
     config: ScanConfig,
     budget: Budget,
-    decisions: Sequence[Decision],
+    *,
+    k: int,
+    references: int,
+    first: int | None = None,
     advance: Callable[[int], None],
-) -> Compared:
-    """Families and scores from the tables, which are released. ``advance(1)``: one pass is finished with.
+) -> ComparedPart:
+    """Families and scores from the tables of one part, which are released with the tokens.
 
-    ``decisions``: what the user has said about families of these photos before."""
-    images = len(extracted.photos)
-    paths = extracted.paths
-    k = neighbours(config.k, images)
+    ``k``: neighbours that vote. ``references``: photos that each was compared with. ``first``: number of the part's
+    first photo in the batch if there are other parts. ``advance(1)``: one pass is finished with."""
     sets = list(chain.from_iterable(branch.token_sets for branch in branches))
-    passes = [Pass(table, tokens.store, tokens.grid) for table, tokens in zip(tables, sets, strict=True)]
+    passes = [Pass(table, tokens.store, tokens.grid, references) for table, tokens in zip(tables, sets, strict=True)]
     search = find_families(passes, k, config.families)
     found = search.families
-    looks = looks_of(found, passes[0], _features(branches[0]))
-    second = alternatives(passes, found) if found else [Alternatives(()) for _ in passes]
+    looks: tuple[Look | None, ...] = ()
+    carried = None
+    if first is None:
+        looks = tuple(looks_of(found, passes[0], features_of(branches[0])))
+    else:
+        found += solitary(passes, search, config.families)
+        carried = carriers(passes[0], found, np.arange(first, first + len(paths)))
     between = _between(tables[: len(branches[0].token_sets)])
-    diagnosis = _diagnosis(tables[0], paths, sets[0].grid, config, search)
+    diagnosis = (
+        None if first else _diagnosis(passes[0], paths, config, search)
+    )  # of many parts the first stands for all
     sensitive = []
-    for one, table, tokens, other in zip(passes, tables, sets, second, strict=True):
+    for one, table, tokens, other in zip(passes, tables, sets, alternatives(passes, found), strict=True):
         sensitive.append(Sensitive.of(one, k, other))
         table.release(budget)
         budget.release(tokens.store)
         advance(1)
+    of_backbone = tuple(len(branch.token_sets) for branch in branches)
+    return ComparedPart(tuple(sensitive), of_backbone, k, found, looks, carried, between, diagnosis)
+
+
+def together(
+    parts: Sequence[ComparedPart],
+    branches: Sequence[Branch],
+    paths: Sequence[str],
+    sha256: Sequence[str],
+    embeddings: Float32,
+    config: ScanConfig,
+    decisions: Sequence[Decision],
+) -> Compared:
+    """The families and scores of the batch. ``paths``, ``sha256`` and ``embeddings`` (B, E) are in the parts' order.
+
+    ``decisions``: what the user has said about families of these photos before."""
+    found, numbers, looks = _families(parts, len(paths), branches, config)
     rescoring = Rescoring(
-        passes=tuple(sensitive),
-        of_backbone=tuple(len(branch.token_sets) for branch in branches),
-        k=k,
+        parts=tuple(Part(part.passes, part.k, own) for part, own in zip(parts, numbers, strict=True)),
+        of_backbone=parts[0].of_backbone,
         shape=branches[0].shape,
         image_score=config.image_score,
         rscin=config.rscin,
-        embeddings=np.stack(branches[0].embeddings),
+        embeddings=embeddings,
     )
-    families = decided(describe(found, sets[0].grid, paths, extracted.sha256), decisions, looks)
+    families = decided(describe(found, parts[0].grids[0][0], paths, sha256), decisions, looks)
     families = with_effect(families, rescoring, paths)
     grids = rescoring.maps(excluded(families))
-    searched = config.families.rule != "off" and images >= FEWEST
-    return Compared(
-        grids, rescoring.image_scores(grids), between, k, searched, families, tuple(looks), rescoring, diagnosis
-    )
+    return Compared(grids, rescoring.image_scores(grids), families, looks, rescoring)
 
 
-def _features(branch: Branch) -> str:
+Numbers = tuple[tuple[int, ...], ...]  # of each family of the batch, those it has in a part
+
+
+def _families(
+    parts: Sequence[ComparedPart], images: int, branches: Sequence[Branch], config: ScanConfig
+) -> tuple[Sequence[FoundFamily], list[Numbers], tuple[Look | None, ...]]:
+    """The families of the batch, which of each part's they are made of, and their looks."""
+    if len(parts) == 1:
+        found = parts[0].found
+        return found, [tuple((number,) for number in range(len(found)))], parts[0].looks
+    carried = [part.carriers for part in parts if part.carriers is not None]
+    several = len(parts[0].passes) > 2
+    spread = join(carried, images, config.families, several=several)
+    starts = np.cumsum([0, *(len(part.between) for part in parts)])
+    photos = [np.arange(start, stop) for start, stop in pairwise(starts)]
+    numbers: list[Numbers] = [
+        tuple(tuple(number for part, number in family.of if part == at) for family in spread.families)
+        for at in range(len(parts))
+    ]
+    joined = [whole(family, [part.found for part in parts], photos, images) for family in spread.families]
+    looks = tuple(_look(numbers, at, carried, features_of(branches[0])) for at in range(len(joined)))
+    return joined, numbers, looks
+
+
+def _look(numbers: Sequence[Numbers], family: int, carried: Sequence[Carriers], features: str) -> Look | None:
+    """From the tokens that the parts have kept of its members."""
+    members = []
+    for own, part in zip(numbers, carried, strict=True):
+        for carrier in np.flatnonzero(np.isin(part.family, own[family])):
+            tokens = part.tokens[part.carrier == carrier]
+            if len(tokens):
+                members.append(tokens.astype(np.float32))
+    return look_of(members, features) if len(members) > 1 else None
+
+
+def features_of(branch: Branch) -> str:
     """What made the tokens of the first pass: only looks with the same can be compared."""
     facts = (branch.backbone.weights_sha256[:12], branch.backbone.layers, branch.radii, branch.join, branch.shape)
     return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}"
 
 
 def _between(tables: Sequence[NearestTable]) -> Float32:
-    """(B, B) mean distance from each photo's tokens to the other photo, over the passes of the first backbone."""
+    """(B, B) mean distance from each photo's tokens to the other photo, over the passes of the first backbone;
+    infinite where the one was not compared with the other."""
     images = tables[0].store.shape[0]
     between = np.zeros((images, images), dtype=np.float32)
     for table in tables:
@@ -121,18 +195,21 @@ def _between(tables: Sequence[NearestTable]) -> Float32:
     return between
 
 
-def _diagnosis(
-    table: NearestTable, paths: list[str], grid: tuple[int, int], config: ScanConfig, search: Search
-) -> dict[str, Any] | None:
+def _diagnosis(one: Pass, paths: Sequence[str], config: ScanConfig, search: Search) -> dict[str, Any] | None:
     """Does the theory behind families hold in this batch, and what were they chosen from? The theory is looked at in
     the first pass, at the middle reference rank."""
-    if config.families.rule == "off":
+    if config.families.rule == "off" or one.screened:
         return None
     images = len(paths)
     share = config.families.omega[len(config.families.omega) // 2]
-    omega = min(max(2, round(share * (images - 1))), images - 1)
+    omega = min(max(2, round(share * one.references)), one.references)
     diagnosis = diagnose(
-        table.row, images, grid[0] * grid[1], omega=omega, bound=search.link_bound, seed=config.families.seed
+        one.matches.row,
+        images,
+        one.grid[0] * one.grid[1],
+        omega=omega,
+        bound=search.link_bound,
+        seed=config.families.seed,
     )
     links = np.zeros((images, images), np.float32) if search.links is None else search.links
     first, second = np.nonzero(np.triu(links, 1))
@@ -140,7 +217,7 @@ def _diagnosis(
     return {
         **replace(diagnosis, reading=words).as_dict(),
         "rule": config.families.rule,
-        "paths": paths,
+        "paths": list(paths),
         "communities": [_finite(asdict(community)) for community in search.communities],
         "links": [[int(a), int(b), round(float(links[a, b]), 3)] for a, b in zip(first, second, strict=True)],
     }
@@ -149,3 +226,8 @@ def _diagnosis(
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     """JSON has no infinity: null instead."""
     return {name: None if value == np.inf else value for name, value in values.items()}
+
+
+def searched(config: ScanConfig, images: int) -> bool:
+    """Whether families are looked for."""
+    return config.families.rule != "off" and images >= FEWEST

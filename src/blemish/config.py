@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,9 @@ def _family_value(name: str, text: str, default: Any) -> Any:
         raise ConfigError(f"families: {name} cannot be {text!r}.") from error
 
 
+SMALLEST_SUBSET = 20  # photos: with fewer, the votes are too few to be more than chance
+
+
 @dataclass(frozen=True)
 class ScanConfig:
     """Everything that decides what a scan computes. None means: what the backbone is best at (`blemish backbones`)."""
@@ -131,6 +135,8 @@ class ScanConfig:
     image_score: str = "max"  # the map's largest value, as published; excess: above the usual at its place
     rscin: tuple[int, ...] = ()  # neighbours of MuSc's image re-scoring, e.g. (1, 2, 3); empty: off
     families: FamilyConfig = field(default_factory=FamilyConfig)  # recurring flaws: auto, published or off
+    subset: int | None = None  # most photos compared with each other; 0: all of them; None: 250
+    screen: float = 1.0  # share of those, the most similar as a whole, that each photo is compared with
     maps: str = "working"  # resolution of the written maps: working, original or none
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     memory: int | None = None  # bytes this process may take; None: half of what is free
@@ -153,6 +159,14 @@ class ScanConfig:
             (
                 self.memory is not None and self.memory < 2**28,
                 f"memory is at least 256MiB; received {self.memory} bytes.",
+            ),
+            (
+                self.subset is not None and self.subset != 0 and self.subset < SMALLEST_SUBSET,
+                f"subset is at least {SMALLEST_SUBSET} photos, or all; received {self.subset}.",
+            ),
+            (
+                not 0.3 <= self.screen <= 1,
+                f"screen is a share from 0.3 (with less, too few photos vote) to 1; received {self.screen}.",
             ),
             (
                 self.threads is not None and not 1 <= self.threads <= 256,
@@ -218,9 +232,9 @@ def with_options(config: ScanConfig, options: dict[str, Any]) -> ScanConfig:
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("backbone", "fit", "image_score", "maps", "device"), (str,)),
     **dict.fromkeys(("layers", "radii", "rscin"), (tuple,)),
-    **dict.fromkeys(("size", "memory", "threads"), (int,)),
+    **dict.fromkeys(("size", "memory", "threads", "subset"), (int,)),
     **dict.fromkeys(("join", "cache"), (bool,)),
-    "k": (float, int),
+    **dict.fromkeys(("k", "screen"), (float, int)),
     "families": (FamilyConfig,),
 }
 
@@ -232,8 +246,8 @@ def _parsed(name: str, value: Any) -> Any:
         return _family_table(value)
     if isinstance(value, list):
         return tuple(value)
-    if isinstance(value, str) and name in ("memory", "k"):
-        return parse_bytes(value) if name == "memory" else parse_share(value)
+    if isinstance(value, str) and name in _READ:
+        return _READ[name](value)
     return value
 
 
@@ -256,12 +270,22 @@ def _fits(value: Any, wanted: tuple[type, ...]) -> bool:
     return isinstance(value, wanted)
 
 
-def parse_share(text: str) -> float:
+def parse_subset(text: str) -> int:
+    """``all`` or a number of photos. Raises ``ConfigError``."""
+    if text.strip().lower() == "all":
+        return 0
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ConfigError(f"subset takes a number of photos such as 200, or all; received {text!r}.") from error
+
+
+def parse_share(text: str, name: str = "k") -> float:
     """``0.3`` or ``30%``. Raises ``ConfigError``."""
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError as error:
-        raise ConfigError(f"k takes a share such as 0.3 or 30%; received {text!r}.") from error
+        raise ConfigError(f"{name} takes a share such as 0.3 or 30%; received {text!r}.") from error
 
 
 def parse_bytes(text: str) -> int:
@@ -270,3 +294,11 @@ def parse_bytes(text: str) -> int:
     if match is None or match[2].lower() not in _UNITS:
         raise ConfigError(f"Cannot read {text!r} as an amount of memory. Type it like 2GiB or 800MiB.")
     return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "memory": parse_bytes,
+    "subset": parse_subset,
+    "k": parse_share,
+    "screen": lambda text: parse_share(text, "screen"),
+}

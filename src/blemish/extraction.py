@@ -1,35 +1,42 @@
 """A list of photo files becomes tokens: each file decoded once, then through cache and backbone.
 
 It joins inputs to features and keeps what later stages need of each photo (tokens, embedding, working pixels).
+On a CPU every thread takes one photo all the way on one core; for a GPU, threads decode and photos go in batches.
 It knows nothing of distances, scores or outputs.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional as F
 
 from blemish.errors import UnreadablePhoto
 from blemish.features.cache import FeatureCache, half
 from blemish.features.neighbourhood import token_grids, unit_norm
 from blemish.features.registry import Backbone, Features
-from blemish.inputs.images import PhotoFile, read_photo, resize
+from blemish.inputs.images import PhotoFile, read_photo
 from blemish.matching.store import ArrayStore, Budget
 
 __all__ = ["Branch", "Extracted", "TokenSet", "extract", "largest_shape"]
 
-PREFETCH = 4  # photos decoded ahead of the backbone
+AHEAD = 4  # photos begun beyond one a thread, so that no thread waits while a slow photo holds up the order
+ACTIVATIONS = 900  # bytes a pixel of the working size that a network takes at its peak, in every thread that runs one
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
+T = TypeVar("T")
 
 
 @dataclass
@@ -73,16 +80,18 @@ class Branch:
         grids = [grid.float()[None] for grid in features.grids]
         return [tokens[0].numpy() for tokens in token_grids(grids, self.radii, self.join)]
 
-    def keep(self, row: int, features: Features, budget: Budget, photos: int) -> None:
+    def see(self, features: Features, cached: bool) -> _Seen:
+        return _Seen(self.tokens(features), unit_norm(features.embedding.float()).numpy(), cached)
+
+    def keep(self, row: int, seen: _Seen, budget: Budget, photos: int) -> None:
         """Store one photo's tokens and embedding as row ``row`` of ``photos``."""
-        grids = self.tokens(features)
         if not self.token_sets:
-            for h, w, channels in (grid.shape for grid in grids):
-                store = budget.array((photos, h * w, channels), np.float32, share=0.4 / len(grids))
+            for h, w, channels in (grid.shape for grid in seen.grids):
+                store = budget.array((photos, h * w, channels), np.float32, share=0.4 / len(seen.grids))
                 self.token_sets.append(TokenSet(store, (h, w)))
-        for tokens, grid in zip(self.token_sets, grids, strict=True):
+        for tokens, grid in zip(self.token_sets, seen.grids, strict=True):
             tokens.store.write(row, grid.reshape(1, -1, grid.shape[-1]))
-        self.embeddings.append(unit_norm(features.embedding.float()).numpy())
+        self.embeddings.append(seen.embedding)
 
 
 @dataclass
@@ -113,34 +122,44 @@ def extract(
 ) -> Extracted:
     """Decode ``photos`` once each and fill the branches with their tokens; unreadable photos are recorded.
 
-    ``deep_ceiling``: the white level of 16-bit greyscale photos. ``batch``: photos a network call; on a CPU one at a
-    time is fastest, its activations stay in the processor's cache. ``decoders``: photos decoded at the same time.
-    ``progress(n)``: n more photos are finished.
+    ``deep_ceiling``: the white level of 16-bit greyscale photos. ``batch``: photos a network call where calls are not
+    made in many threads. ``decoders``: photos decoded at the same time, each held at its full size. On a CPU as many
+    photos are worked on as torch has threads and ``budget`` has room for; how many changes no bit, since each is
+    computed by one thread. ``progress(n)``: n more photos are finished.
     """
     result = Extracted(pixels=budget.array((len(photos), *branches[0].shape, 3), np.uint8, share=0.15))
-    for group in _groups(_prefetch(photos, branches, deep_ceiling, decoders), batch):
-        ready = [item for item in group if isinstance(item, _ReadyPhoto)]
-        for failed in (item for item in group if isinstance(item, _Failed)):
-            result.unreadable[failed.path] = failed.reason
-        first = len(result.photos)
-        for index, branch in enumerate(branches):
-            for at, (features, cached) in enumerate(_features(ready, index, branch)):
-                branch.keep(first + at, features, budget, len(photos))
-                result.from_cache += cached and index == 0
-        for at, photo in enumerate(ready):
-            result.pixels.write(first + at, photo.pixels[0][None])
-            result.photos.append(photo.file)
-            result.sha256.append(photo.sha256)
-            if photo.clipped:
-                result.clipped.append(photo.file.path)
-        progress(len(group))
+    read = partial(_read, branches=branches, deep_ceiling=deep_ceiling, room=threading.BoundedSemaphore(decoders))
+    if all(branch.device == "cpu" and branch.backbone.facts.concurrent for branch in branches):
+        steps = _one_a_thread(photos, branches, read, budget)
+    else:
+        steps = _batched(photos, branches, read, batch, decoders)
+    with closing(steps):
+        for done in steps:
+            if isinstance(done, _Failed):
+                result.unreadable[done.path] = done.reason
+            else:
+                _keep(done, result, branches, budget, len(photos))
+            progress(1)
     for store in (result.pixels, *(tokens.store for branch in branches for tokens in branch.token_sets)):
         store.shrink(len(result.photos))
     return result
 
 
+def _keep(done: _Finished, result: Extracted, branches: Sequence[Branch], budget: Budget, photos: int) -> None:
+    """Make ``done`` the next row of everything."""
+    row = len(result.photos)
+    for branch, seen in zip(branches, done.seen, strict=True):
+        branch.keep(row, seen, budget, photos)
+    result.pixels.write(row, done.ready.pixels[0][None])
+    result.photos.append(done.ready.file)
+    result.sha256.append(done.ready.sha256)
+    result.from_cache += done.seen[0].cached
+    if done.ready.clipped:
+        result.clipped.append(done.ready.file.path)
+
+
 @dataclass(frozen=True)
-class _ReadyPhoto:
+class _Ready:
     file: PhotoFile
     sha256: str
     pixels: list[RGB]  # (H, W, 3) at each branch's working resolution
@@ -153,14 +172,38 @@ class _Failed:
     reason: str
 
 
-def _prepare(photo: PhotoFile, branches: Sequence[Branch], deep_ceiling: int) -> _ReadyPhoto | _Failed:
-    """Decode, hash and resize one photo."""
+@dataclass(frozen=True)
+class _Seen:
+    """What one branch makes of one photo."""
+
+    grids: list[Float32]  # unit tokens, each (h, w, C)
+    embedding: Float32  # (E,), unit length
+    cached: bool
+
+
+@dataclass(frozen=True)
+class _Finished:
+    ready: _Ready
+    seen: list[_Seen]  # by branch
+
+
+def _read(
+    photo: PhotoFile, branches: Sequence[Branch], deep_ceiling: int, room: threading.BoundedSemaphore
+) -> _Ready | _Failed:
+    """Decode, hash and resize one photo; whatever is wrong with it is recorded, not raised. ``room`` bounds the photos
+    that are held at their full size."""
     try:
-        decoded = read_photo(photo, at_least=largest_shape(branches), deep_ceiling=deep_ceiling)
+        with room:
+            decoded = read_photo(photo, at_least=largest_shape(branches), deep_ceiling=deep_ceiling)
+            pixels = [_resized(decoded.pixels, branch.shape, branch.backbone.facts.resize) for branch in branches]
     except UnreadablePhoto as error:
         return _Failed(photo.path, str(error))
-    pixels = [resize(decoded.pixels, branch.shape, branch.backbone.facts.resize) for branch in branches]
-    return _ReadyPhoto(photo, decoded.sha256, pixels, decoded.clipped)
+    except Exception as error:  # what no decoder has foreseen: one file never ends a scan
+        return _Failed(photo.path, f"damaged: {str(error) or type(error).__name__}")
+    return _Ready(photo, decoded.sha256, pixels, decoded.clipped)
+
+
+_Read = Callable[[PhotoFile], _Ready | _Failed]
 
 
 def largest_shape(branches: Sequence[Branch]) -> tuple[int, int]:
@@ -168,30 +211,101 @@ def largest_shape(branches: Sequence[Branch]) -> tuple[int, int]:
     return max((branch.shape for branch in branches), key=lambda shape: shape[0] * shape[1])
 
 
-def _prefetch(
-    photos: Sequence[PhotoFile], branches: Sequence[Branch], deep_ceiling: int, decoders: int
-) -> Iterator[_ReadyPhoto | _Failed]:
-    """Prepared photos in order; a few are decoded ahead in threads while the backbone works."""
+def _resized(photo: RGB, shape: tuple[int, int], how: str) -> RGB:
+    """(h, w, 3) -> (H, W, 3) antialiased: what Pillow gives, give or take one level, in a fifth of the time."""
+    if photo.shape[:2] == shape:
+        return photo
+    x = torch.from_numpy(np.require(photo, requirements=["W"]))  # torch warns of arrays that may not be written
+    y = F.interpolate(x.permute(2, 0, 1)[None], size=shape, mode=how, antialias=True)
+    return y[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _one_a_thread(
+    photos: Sequence[PhotoFile], branches: Sequence[Branch], read: _Read, budget: Budget
+) -> Generator[_Finished | _Failed, None, None]:
+    """Every photo is taken from file to tokens and cache entry by one thread: no core waits for another, neither for
+    the next decoded photo nor at the end of every layer."""
+    stop = threading.Event()
+    turns: dict[str, threading.Lock] = {}
+    cached = any(branch.cache for branch in branches)
+
+    def work(photo: PhotoFile) -> _Finished | _Failed:
+        ready = read(photo)
+        if isinstance(ready, _Failed):
+            return ready
+        seen: list[_Seen] = []
+        # Copies of one file wait for each other: how many come from the cache is then not left to chance.
+        with turns.setdefault(ready.sha256, threading.Lock()) if cached else nullcontext():
+            for index in range(len(branches)):
+                if stop.is_set():
+                    raise CancelledError
+                seen += _seen([ready], index, branches[index])
+        return _Finished(ready, seen)
+
+    torch_threads = torch.get_num_threads()
+    with _room_for_networks(branches, budget) as workers:
+        try:
+            yield from _in_order(work, photos, workers, stop, prepare=_prepare_thread)
+        finally:
+            torch.set_num_threads(torch_threads)
+
+
+def _prepare_thread() -> None:
+    torch.set_num_threads(1)
+    # glibc gives freed memory back to the system, and gets it again page by page for the next photo (5 ms), unless a
+    # block of nearly 32 MiB has been freed before: then it keeps as much.
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
+
+
+@contextmanager
+def _room_for_networks(branches: Sequence[Branch], budget: Budget) -> Iterator[int]:
+    """As many threads as torch has and a quarter of ``budget`` has room for, taken out of it for a while. The first
+    one's activations are not the budget's matter."""
+    each = ACTIVATIONS * max(branch.shape[0] * branch.shape[1] for branch in branches)
+    further = min(torch.get_num_threads() - 1, max(0, budget.left) // 4 // each)
+    budget.left -= further * each
+    try:
+        yield 1 + further
+    finally:
+        budget.left += further * each
+
+
+def _batched(
+    photos: Sequence[PhotoFile], branches: Sequence[Branch], read: _Read, size: int, decoders: int
+) -> Generator[_Finished | _Failed, None, None]:
+    """Threads decode ahead; the network takes ``size`` photos a call."""
+    with closing(_in_order(read, photos, decoders, threading.Event())) as items:
+        while group := list(islice(items, size)):
+            ready = [item for item in group if isinstance(item, _Ready)]
+            seen = [_seen(ready, index, branch) for index, branch in enumerate(branches)]
+            finished = (_Finished(item, list(by_branch)) for item, *by_branch in zip(ready, *seen, strict=True))
+            yield from (item if isinstance(item, _Failed) else next(finished) for item in group)
+
+
+def _in_order(
+    work: Callable[[PhotoFile], T],
+    photos: Sequence[PhotoFile],
+    workers: int,
+    stop: threading.Event,
+    prepare: Callable[[], None] = lambda: None,
+) -> Generator[T, None, None]:
+    """``work`` of every photo, in their order. ``workers`` threads, each ``prepare``d, are a few photos ahead."""
     waiting = iter(photos)
-    with ThreadPoolExecutor(decoders, thread_name_prefix="decode") as pool:
-        ahead = deque(pool.submit(_prepare, photo, branches, deep_ceiling) for photo in islice(waiting, PREFETCH))
+    with ThreadPoolExecutor(workers, thread_name_prefix="photo", initializer=prepare) as pool:
+        ahead = deque(pool.submit(work, photo) for photo in islice(waiting, workers + AHEAD))
         try:
             while ahead:
-                prepared = ahead.popleft().result()
+                done = ahead.popleft().result()
                 if (photo := next(waiting, None)) is not None:
-                    ahead.append(pool.submit(_prepare, photo, branches, deep_ceiling))
-                yield prepared
+                    ahead.append(pool.submit(work, photo))
+                yield done
         finally:
+            stop.set()
             pool.shutdown(cancel_futures=True)  # an interrupted scan does not decode the rest first
 
 
-def _groups(items: Iterator[_ReadyPhoto | _Failed], size: int) -> Iterator[list[_ReadyPhoto | _Failed]]:
-    while group := list(islice(items, size)):
-        yield group
-
-
-def _features(photos: list[_ReadyPhoto], index: int, branch: Branch) -> list[tuple[Features, bool]]:
-    """One branch's features of each photo and whether they were cached; the others in one network call."""
+def _seen(photos: list[_Ready], index: int, branch: Branch) -> list[_Seen]:
+    """What one branch makes of each photo: from its cache, the others in one network call."""
     found: list[Features | None] = [branch.cache.get(photo.sha256) if branch.cache else None for photo in photos]
     missing = [at for at, features in enumerate(found) if features is None]
     if missing:
@@ -201,4 +315,4 @@ def _features(photos: list[_ReadyPhoto], index: int, branch: Branch) -> list[tup
             found[at] = one = Features([grid[row].cpu() for grid in fresh.grids], fresh.embedding[row].cpu())
             if branch.cache:
                 branch.cache.put(photos[at].sha256, one)
-    return [(features, at not in missing) for at, features in enumerate(found) if features is not None]
+    return [branch.see(features, at not in missing) for at, features in enumerate(found) if features is not None]

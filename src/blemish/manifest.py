@@ -23,13 +23,15 @@ def build(
     config: ScanConfig,
     resolved: dict[str, Any],
     branches: Sequence[Branch],
+    grids: Sequence[Sequence[tuple[int, int]]],
     scale: ColourScale,
     photos: Sequence[Photo],
     from_cache: int,
     timings: dict[str, float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    """A JSON-able dictionary. ``resolved``: what was chosen where ``config`` left it open."""
+    """A JSON-able dictionary. ``resolved``: what was chosen where ``config`` left it open. ``grids``: of the
+    passes of each branch."""
     scored = sum(photo.status == "ok" for photo in photos)
     return {
         "schema": RUN_SCHEMA,
@@ -39,7 +41,7 @@ def build(
         "note": note,
         "config": config.as_dict(),
         "resolved": resolved,
-        "backbones": [_describe(branch) for branch in branches],
+        "backbones": [_describe(branch, own) for branch, own in zip(branches, grids, strict=True)],
         "colour_scale": {"low": scale.low, "high": scale.high},
         "versions": _versions(),
         "counts": {
@@ -54,7 +56,7 @@ def build(
     }
 
 
-def _describe(branch: Branch) -> dict[str, Any]:
+def _describe(branch: Branch, grids: Sequence[tuple[int, int]]) -> dict[str, Any]:
     facts = branch.backbone.facts
     return {
         "name": facts.name,
@@ -65,7 +67,7 @@ def _describe(branch: Branch) -> dict[str, Any]:
         "working_size": {"height": branch.shape[0], "width": branch.shape[1]},
         "radii": list(branch.radii),
         "join": branch.join,
-        "grids": [list(tokens.grid) for tokens in branch.token_sets],
+        "grids": [list(grid) for grid in grids],
     }
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "RUN_CACHE",
     "RUN_DECISIONS",
     "RUN_DIAGNOSIS",
+    "RUN_DIVISION",
     "RUN_MANIFEST",
     "RUN_MARKER",
     "RUN_PLOTS",
@@ -22,6 +23,7 @@ RUN_SCHEMA = 1  # raised when the files of a run change so that older programs w
 RUN_CACHE = "cache"  # a folder: what rescoring needs
 RUN_DECISIONS = "decisions.toml"  # the user's, about families
 RUN_DIAGNOSIS = "diagnosis.json"
+RUN_DIVISION = "division.json"  # who was compared with whom: what --extend starts from
 RUN_PLOTS = "diagnosis"  # a folder of pictures
 RUN_MARKER = "blemish.partial"  # in a folder that is still being written, or was left by a run that was killed
 

@@ -6,7 +6,7 @@ second choices of those matches. That is a small part of the table, so a run can
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from blemish.scoring.families import Alternatives, Level, Pass
 from blemish.scoring.fusion import fuse_backbones, mean_maps
 from blemish.scoring.mutual import image_scores, mean_of_first, msm, rscin
 
-__all__ = ["Rescoring", "Sensitive"]
+__all__ = ["Part", "Rescoring", "Sensitive", "pass_arrays", "read_passes"]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+Stored = Mapping[str, npt.NDArray[Any]]  # an opened .npz
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,25 @@ class Sensitive:
 
 
 @dataclass(frozen=True)
-class Rescoring:
-    """All passes of all backbones, and how their scores become maps and image scores."""
+class Part:
+    """Photos that were compared with each other: all of a batch, or a subset of a large one."""
 
     passes: tuple[Sensitive, ...]
+    k: int  # neighbours that vote
+    numbers: tuple[tuple[int, ...], ...]  # of each family of the batch: those it has in the alternatives of this part
+
+    def without(self, families: Collection[int]) -> list[Float32]:
+        """Scores (b, h, w) of each pass when the tokens of ``families`` of the batch may not be matched."""
+        own = {number for family in families for number in self.numbers[family]}
+        return [one.without(own, self.k) for one in self.passes]
+
+
+@dataclass(frozen=True)
+class Rescoring:
+    """All parts of a batch, and how their scores become maps and image scores."""
+
+    parts: tuple[Part, ...]
     of_backbone: tuple[int, ...]  # passes of each backbone
-    k: int
     shape: tuple[int, int]  # working resolution, pixels
     image_score: str
     rscin: tuple[int, ...]
@@ -84,8 +98,9 @@ class Rescoring:
 
     def maps(self, excluded: Collection[int]) -> Float32:
         """(B, h, w) anomaly maps while the families ``excluded`` may not be matched."""
-        scores = iter([one.without(excluded, self.k) for one in self.passes])
-        return fuse_backbones([mean_maps([next(scores) for _ in range(count)]) for count in self.of_backbone])
+        scores = zip(*(part.without(excluded) for part in self.parts), strict=True)
+        whole = iter([parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in scores])
+        return fuse_backbones([mean_maps([next(whole) for _ in range(count)]) for count in self.of_backbone])
 
     def image_scores(self, maps: Float32, only: npt.NDArray[np.intp] | None = None) -> Float32:
         """Scores (B,) of all photos, or before re-scoring by similar images of the photos ``only``."""
@@ -96,17 +111,16 @@ class Rescoring:
         """One uncompressed ``.npz``."""
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "of_backbone": np.array(self.of_backbone),
-            "k": np.array(self.k),
+            "k": np.array([part.k for part in self.parts]),
             "shape": np.array(self.shape),
             "image_score": np.array(self.image_score),
             "rscin": np.array(self.rscin, dtype=np.int64),
             "embeddings": self.embeddings,
-            "levels": np.array([len(one.alternatives.levels) for one in self.passes]),
         }
-        for at, one in enumerate(self.passes):
-            arrays |= {f"scores{at}": one.scores, f"slot{at}": one.slot, f"distances{at}": one.distances}
-            for depth, level in enumerate(one.alternatives.levels):
-                arrays |= {f"{name}{at}.{depth}": values for name, values in vars(level).items()}
+        for number, part in enumerate(self.parts):
+            owners = np.array([(at, own) for at, numbers in enumerate(part.numbers) for own in numbers], dtype=np.int32)
+            arrays |= {f"families{number}": np.array(len(part.numbers)), f"numbers{number}": owners.reshape(-1, 2)}
+            arrays |= pass_arrays(part.passes, f"{number}.")
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
 
     @classmethod
@@ -119,20 +133,15 @@ class Rescoring:
             raise ValueError(str(error)) from error
 
     @classmethod
-    def _read(cls, stored: np.lib.npyio.NpzFile) -> Rescoring:
-        passes = tuple(
-            Sensitive(
-                stored[f"scores{at}"],
-                stored[f"slot{at}"],
-                stored[f"distances{at}"],
-                Alternatives(tuple(_level(stored, f"{at}.{depth}") for depth in range(int(levels)))),
-            )
-            for at, levels in enumerate(stored["levels"])
-        )
+    def _read(cls, stored: Stored) -> Rescoring:
+        parts = []
+        for number, k in enumerate(_integers(stored["k"])):
+            owners = stored[f"numbers{number}"]
+            numbers = tuple(_integers(owners[owners[:, 0] == at, 1]) for at in range(int(stored[f"families{number}"])))
+            parts.append(Part(read_passes(stored, f"{number}."), k, numbers))
         return cls(
-            passes=passes,
+            parts=tuple(parts),
             of_backbone=_integers(stored["of_backbone"]),
-            k=int(stored["k"]),
             shape=(int(stored["shape"][0]), int(stored["shape"][1])),
             image_score=str(stored["image_score"]),
             rscin=_integers(stored["rscin"]),
@@ -140,7 +149,33 @@ class Rescoring:
         )
 
 
-def _level(stored: np.lib.npyio.NpzFile, suffix: str) -> Level:
+def pass_arrays(passes: Sequence[Sensitive], prefix: str) -> dict[str, npt.NDArray[np.generic]]:
+    """Plain arrays by name, for ``read_passes``."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        f"levels{prefix}": np.array([len(one.alternatives.levels) for one in passes], dtype=np.int32)
+    }
+    for at, one in enumerate(passes):
+        name = f"{prefix}{at}"
+        arrays |= {f"scores{name}": one.scores, f"slot{name}": one.slot, f"distances{name}": one.distances}
+        for depth, level in enumerate(one.alternatives.levels):
+            arrays |= {f"{field}{name}.{depth}": values for field, values in vars(level).items()}
+    return arrays
+
+
+def read_passes(stored: Stored, prefix: str) -> tuple[Sensitive, ...]:
+    """Raises ``KeyError`` or ``ValueError`` if it is not there."""
+    return tuple(
+        Sensitive(
+            stored[f"scores{prefix}{at}"],
+            stored[f"slot{prefix}{at}"],
+            stored[f"distances{prefix}{at}"],
+            Alternatives(tuple(_level(stored, f"{prefix}{at}.{depth}") for depth in range(int(levels)))),
+        )
+        for at, levels in enumerate(stored[f"levels{prefix}"])
+    )
+
+
+def _level(stored: Stored, suffix: str) -> Level:
     return Level(**{name: stored[f"{name}{suffix}"] for name in Level.__dataclass_fields__})
 
 

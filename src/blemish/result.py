@@ -211,6 +211,7 @@ class Result:
     families: tuple[Family, ...] = ()  # strongest evidence first
     decisions: tuple[Decision, ...] = ()  # the user's, also of families that this run has not found
     diagnosis: dict[str, Any] | None = None  # see ``blemish.diagnostics.Diagnosis``
+    division: dict[str, Any] | None = None  # who was compared with whom, see ``blemish.extending``
     jpeg: Callable[[int, int], bytes] | None = None  # row, longest side -> its picture, where pictures are kept
     keep: Callable[[Path], None] | None = None  # writes what `blemish decide` needs into a folder
 

@@ -21,7 +21,16 @@ from typing import Any
 
 from blemish.decisions import write_decisions
 from blemish.errors import InputError, OutputError, RunError
-from blemish.paths import RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_MANIFEST, RUN_MARKER, RUN_PLOTS, RUN_SCHEMA
+from blemish.paths import (
+    RUN_CACHE,
+    RUN_DECISIONS,
+    RUN_DIAGNOSIS,
+    RUN_DIVISION,
+    RUN_MANIFEST,
+    RUN_MARKER,
+    RUN_PLOTS,
+    RUN_SCHEMA,
+)
 from blemish.progress import Progress, Silent
 from blemish.result import Result
 from blemish.sinks.names import beside
@@ -30,7 +39,7 @@ __all__ = ["Unchanged", "check_out", "default_out", "read_manifest", "save_resul
 
 RESULTS = frozenset({"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST})
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file managers that have looked in
-WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_PLOTS}
+WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS}
 
 
 def default_out(source: Path) -> Path:
@@ -238,6 +247,8 @@ def write_sinks(
             write_decisions(result.decisions, folder / RUN_DECISIONS)
         if result.diagnosis:
             (folder / RUN_DIAGNOSIS).write_text(json.dumps(result.diagnosis) + "\n", encoding="utf-8")
+        if result.division:
+            (folder / RUN_DIVISION).write_text(json.dumps(result.division) + "\n", encoding="utf-8")
         timings = {**result.manifest["timings_s"], "writing results": round(time.perf_counter() - start, 3)}
         config = {**result.manifest["config"], "maps": maps}
         manifest = {**result.manifest, "timings_s": timings, "config": config}
@@ -255,6 +266,8 @@ def _take_over(unchanged: Unchanged, folder: Path) -> None:
                 new = beside(folder / name, path, suffix)
                 new.parent.mkdir(parents=True, exist_ok=True)
                 _link(old, new)
+    if (unchanged.run / RUN_DIVISION).is_file():
+        _link(unchanged.run / RUN_DIVISION, folder / RUN_DIVISION)
     for name in (RUN_CACHE, RUN_PLOTS):
         if (unchanged.run / name).is_dir():
             shutil.copytree(unchanged.run / name, folder / name, copy_function=_link)

@@ -6,11 +6,10 @@ Written only when there is a family to decide about. It knows files, not what is
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +24,9 @@ from blemish.sinks.report import LONGEST
 __all__ = ["RunCache", "read", "write"]
 
 LARGE, SMALL = 4096, LONGEST  # longest sides of the kept pictures, pixels: as scored, and as most of the report's are
+Pixels = Callable[[int], npt.NDArray[np.uint8]]
+
 ORDER, LOOKS, SCORES, PICTURES = "order.json", "looks.json", "rescoring.npz", ("photos", "thumbnails")
-
-
-class Pixels(Protocol):
-    """Working pictures by number."""
-
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """(stop - start, H, W, 3) uint8"""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class RunCache:
 def write(
     paths: Sequence[str], rescoring: Rescoring, looks: Sequence[Look | None], pixels: Pixels, folder: Path
 ) -> None:
-    """Fill a new ``folder``."""
+    """Fill a new ``folder``. ``pixels``: photo number -> its picture (H, W, 3)."""
     for pictures in PICTURES:
         (folder / pictures).mkdir(parents=True)
     rescoring.save(folder / SCORES)
@@ -76,7 +69,7 @@ def write(
 
 
 def _write_pictures(pixels: Pixels, photo: int, folder: Path) -> None:
-    picture = pixels.read(photo, photo + 1)[0]
+    picture = pixels(photo)
     _picture_file(folder, photo, small=False).write_bytes(jpeg(picture, LARGE))
     _picture_file(folder, photo, small=True).write_bytes(jpeg(picture, SMALL))
 

@@ -1,4 +1,4 @@
-"""The story of a scan on one page: list -> look at headers -> decode and extract -> match -> score -> result.
+"""The story of a scan on one page: list -> plan -> for every part: decode, extract, match, search -> join -> result.
 
 Everything here is order of work and words for the user; the arithmetic lives in the rooms it calls.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +19,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import batch_health, machine, manifest, run_cache
-from blemish.comparing import Compared, compare, match_all
+from blemish import batch_health, extending, manifest, run_cache
+from blemish.comparing import Compared, searched, together
 from blemish.config import ScanConfig, with_options
-from blemish.errors import ConfigError, InputError, UnreadablePhoto
-from blemish.estimate import estimate
-from blemish.extraction import Branch, Extracted, extract, largest_shape
+from blemish.estimate import Cost, compared_pairs, estimate
+from blemish.extending import Earlier
 from blemish.family_facts import family_of
-from blemish.features.cache import FeatureCache
-from blemish.features.registry import Backbone, load_backbone
-from blemish.inputs.images import Header, PhotoFile, median_aspect, probe, sixteen_bit_ceiling
-from blemish.inputs.layouts import Listing, list_photos
-from blemish.matching.store import Budget
-from blemish.paths import cache_dir
+from blemish.inputs.images import read_photo, resize
+from blemish.inputs.layouts import list_photos
+from blemish.matching.pairs import choose_precision
+from blemish.matching.screening import references
+from blemish.part_file import DonePart
+from blemish.parts import Stages, do_part, drop_tiles, prune
+from blemish.planning import Plan, make_plan
 from blemish.progress import Advance, Progress, Silent
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
+from blemish.scoring.mutual import neighbours
 
 __all__ = ["scan"]
 
-FEWEST = 3  # photos: with two, each is the other's only judge, and who is odd cannot be told
-PER_PIXEL = 900  # bytes a pixel of the working size that a network's activations take at their peak
-PER_DECODED_PIXEL = 10  # bytes: the decoder's own buffer, the array and a copy while converting or turning
-LEAST_FOR_ARRAYS = 2**26
-
-Float32 = npt.NDArray[np.float32]
+RGB = npt.NDArray[np.uint8]
 
 
 def scan(
@@ -51,6 +48,7 @@ def scan(
     progress: Progress | None = None,
     scratch: Path | None = None,
     decisions: Sequence[Decision] = (),
+    extends: str | Path | None = None,
     **options: Any,
 ) -> Result:
     """Score every photo of a folder against all the others.
@@ -60,135 +58,111 @@ def scan(
     ``decisions``: what was said about families before, see ``blemish.decisions``; families are recognised by their
     photos' bytes or their look.
     ``scratch``: where arrays go that do not fit the memory budget; by default the system's temporary folder.
-    Nothing is written but the feature cache; ``Result.save`` writes a run folder.
+    ``extends``: a finished run whose photos belong to the batch as well; pairs that it has compared are taken over
+    while the user's cache holds them.
+    Nothing is written but the cache, from which a scan that was killed goes on; ``Result.save`` writes a run folder.
     Raises ``InputError``, ``ConfigError``, ``BackboneError`` (all ``UsageError``) or ``RunError``.
     """
     config = with_options(config or ScanConfig(), options)
     progress = progress or Silent()
     clock = _Clock(progress)
     with _threads(config.threads):
-        plan = _plan(Path(source).expanduser(), config, scratch or Path(tempfile.gettempdir()), clock)
+        with clock.quiet("listing and loading"):
+            source = Path(source).expanduser()
+            listing, earlier = list_photos(source), None
+            if extends is not None:
+                earlier = Earlier.read(Path(extends).expanduser())
+                source, listing = earlier.source, earlier.with_new(listing)
+            plan = make_plan(
+                source, listing, config, scratch or Path(tempfile.gettempdir()), earlier.parts if earlier else ()
+            )
         for line in plan.opening():
             progress.note(line)
-        progress.note(estimate(plan.branches, len(plan.photos), plan.budget, config.families.rule != "off"))
-        with clock.stage("reading photos", len(plan.photos)) as advance:
-            extracted = extract(
-                plan.photos,
+        done = _parts(plan, earlier, clock, progress)
+        for part in done:
+            plan.unreadable |= part.unreadable
+        batch = _Batch.of(done)
+        with clock.quiet("joining subsets" if plan.divided else "scoring"):
+            compared = together(
+                [part.compared for part in done],
                 plan.branches,
-                plan.budget,
-                deep_ceiling=plan.deep_ceiling,
-                batch=1 if plan.device == "cpu" else 16,
-                decoders=plan.decoders,
-                progress=advance,
+                batch.paths,
+                batch.sha256,
+                np.concatenate([part.embeddings for part in done]),
+                config,
+                decisions,
             )
-        plan.unreadable |= extracted.unreadable
-        _require_enough(len(extracted.photos), plan.unreadable, plan.listing)
-        progress.note(plan.sees())
-        compared = _compare(plan, extracted, decisions, clock)
-    return replace(_result(plan, extracted, compared, clock, progress), decisions=tuple(decisions))
+    return replace(_result(plan, done, batch, compared, clock, progress), decisions=tuple(decisions))
 
 
-@dataclass
-class _Plan:
-    """Everything that is settled before the first photo is decoded."""
+@dataclass(frozen=True)
+class _Batch:
+    """The photos of all parts in a row."""
 
-    source: Path
-    config: ScanConfig
-    listing: Listing
-    headers: dict[str, Header]  # of the photos whose header can be read
-    unreadable: dict[str, str]  # path -> reason
-    deep_ceiling: int  # white level of 16-bit photos
-    device: str
-    device_reason: str
-    branches: list[Branch]
-    decoders: int  # photos that are decoded at the same time
-    budget: Budget
+    paths: list[str]
+    sha256: list[str]
 
-    @property
-    def photos(self) -> list[PhotoFile]:
-        return [photo for photo in self.listing.photos if photo.path in self.headers]
-
-    def opening(self) -> Iterator[str]:
-        """What is about to be done, for the user."""
-        note = f" ({self.listing.note})" if self.listing.note else ""
-        yield f"{len(self.headers)} photos in {self.listing.root}{note}"
-        for branch in self.branches:
-            name, (height, width) = branch.backbone.facts.name, branch.shape
-            layers = ", ".join(map(str, branch.backbone.layers))
-            yield f"{name} at {width} x {height} pixels, layers {layers}; {self.device}: {self.device_reason}"
-
-    def sees(self) -> str:
-        """The smallest flaw, for the user; known once tokens are."""
-        extent = batch_health.smallest_flaw(self.headers, self.branches[0].token_sets[0].grid)
-        side = (self.branches[0].shape[0] * self.branches[0].shape[1]) ** 0.5
-        twice = 64 * round(side / 32)
-        return f"Flaws under about {extent} pixels are likely to be missed; --size {twice} sees half of that, slower"
+    @classmethod
+    def of(cls, done: Sequence[DonePart]) -> _Batch:
+        return cls(
+            list(chain.from_iterable(part.paths for part in done)),
+            list(chain.from_iterable(part.sha256 for part in done)),
+        )
 
 
-def _plan(source: Path, config: ScanConfig, scratch: Path, clock: _Clock) -> _Plan:
-    device, device_reason = machine.choose_device(config.device)
-    with clock.quiet("listing"):
-        listing = list_photos(source)
-        headers, unreadable = _probe_all(listing)
-        _require_enough(len(headers), unreadable, listing)
-        deep = [photo for photo in listing.photos if photo.path in headers and headers[photo.path].deep]
-        ceiling = sixteen_bit_ceiling(deep)
-    with clock.quiet("loading"):
-        backbones = [load_backbone(name.strip(), config.layers, device) for name in config.backbone.split("+")]
-        branches = [_branch(backbone, config, headers, device) for backbone in backbones]
-        if config.cache:
-            for branch in branches:
-                settings = branch.cache_settings(largest_shape(branches), ceiling)
-                branch.cache = FeatureCache(cache_dir(), settings)
-        decoders, budget = _budget(config, branches, headers, scratch)
-    return _Plan(
-        source=source,
-        config=config,
-        listing=listing,
-        headers=headers,
-        unreadable=unreadable,
-        deep_ceiling=ceiling,
-        device=device,
-        device_reason=device_reason,
-        branches=branches,
-        decoders=decoders,
-        budget=budget,
-    )
+def _parts(plan: Plan, earlier: Earlier | None, clock: _Clock, progress: Progress) -> list[DonePart]:
+    """Every part in turn; of a large batch under one bar."""
+    sizes = [len(part) for part in plan.parts]
+    cost = estimate(plan.branches, sizes, plan.screen, plan.budget)
+    progress.note(cost.text)
+    k = neighbours(plan.config.k, references(min(sizes), plan.screen) + 1)
+    done: list[DonePart] = []
+    with _stages(plan, clock, progress, cost) as stages:
+        for number in range(len(plan.parts)):
+            # An extended run's last part was dealt anew into what stands from there on; its tiles serve them all.
+            tiles = earlier.tiles if earlier and number >= len(earlier.parts) - 1 else ()
+            done.append(do_part(plan, number, sum(len(part.paths) for part in done), k, tiles, stages))
+            if number == 0:
+                progress.note(plan.sees(done[0].compared.grids[0][0]))
+    known = sum(part.known_pairs for part in done)
+    parts = sum(part.pairs == 0 and part.known_pairs == 0 for part in done) if plan.divided else 0
+    if known or parts:
+        subsets = f"{parts} subsets and " if parts else ""
+        progress.note(f"Taken over from an earlier scan: {subsets}{known:,} compared pairs")
+    return done
 
 
-def _compare(plan: _Plan, extracted: Extracted, decisions: Sequence[Decision], clock: _Clock) -> Compared:
-    """Compare all photos, find families and score; tables and tokens are released on the way."""
-    config, images = plan.config, len(extracted.photos)
-    passes = sum(len(branch.token_sets) for branch in plan.branches)
-    with clock.stage("comparing photos", images * (images - 1) // 2 * passes) as advance:
-        tables = match_all(plan.branches, plan.budget, config.families.rule != "off", advance)
-    with clock.stage("finding families" if config.families.rule != "off" else "scoring", passes) as advance:
-        return compare(plan.branches, extracted, tables, config, plan.budget, decisions, advance)
-
-
-def _result(plan: _Plan, extracted: Extracted, compared: Compared, clock: _Clock, progress: Progress) -> Result:
-    rows, order = _rows(plan, extracted, compared)
-    paths = [photo.path for photo in extracted.photos]
+def _result(
+    plan: Plan, done: Sequence[DonePart], batch: _Batch, compared: Compared, clock: _Clock, progress: Progress
+) -> Result:
+    rows, order = _rows(plan, batch, compared)
     cache_problems = [branch.cache.broken for branch in plan.branches if branch.cache]
+    first = done[0]
+    clipped = list(chain.from_iterable(part.clipped for part in done))
     warnings = batch_health.warnings(
-        [plan.headers[path] for path in paths], paths, rows, compared.between, cache_problems
-    ) + batch_health.white_level(plan.headers.values(), plan.deep_ceiling, extracted.clipped)
+        [plan.headers[path] for path in batch.paths],
+        rows,
+        first.paths,  # of many parts one is a fair sample
+        first.compared.between,
+        cache_problems,
+    ) + batch_health.white_level(plan.headers.values(), plan.deep_ceiling, clipped)
     for warning in warnings:
         progress.note(f"Note: {warning}")
-    for branch in plan.branches:
-        if branch.cache:
-            branch.cache.prune()
-    first = plan.branches[0]
+    _tidy(plan, done)
     grids = compared.grids[order]
     scale = ColourScale.of(grids)
+    pixels = _pixels(plan, batch, first)
+    shape = plan.branches[0].shape
+    files = {photo.path: photo.file for photo in plan.listing.photos}
     return Result(
         photos=rows,
         grids=grids,
-        shape=first.shape,
-        pixels=lambda row: extracted.pixels.read(int(order[row]), int(order[row]) + 1)[0],
+        shape=shape,
+        pixels=lambda row: pixels(int(order[row])),
         families=compared.families,
-        diagnosis=compared.diagnosis,
-        keep=partial(run_cache.write, extracted.paths, compared.rescoring, compared.looks, extracted.pixels)
+        diagnosis=first.compared.diagnosis,
+        division=extending.describe([part.paths for part in done], files, done[-1].tiles),
+        keep=partial(run_cache.write, batch.paths, compared.rescoring, compared.looks, pixels)
         if compared.families
         else None,
         scale=scale,
@@ -198,21 +172,82 @@ def _result(plan: _Plan, extracted: Extracted, compared: Compared, clock: _Clock
             note=plan.listing.note,
             config=plan.config,
             resolved={
-                "k": compared.k,
-                "working_size": {"height": first.shape[0], "width": first.shape[1]},
-                "smallest_flaw_px": batch_health.smallest_flaw(plan.headers, first.token_sets[0].grid),
-                "families_searched": compared.searched,
+                "k": first.compared.k,
+                "subsets": len(done),
+                "compared_with": references(len(first.paths), plan.screen),
+                "precision": choose_precision()[0],
+                "pairs": {
+                    "compared": sum(part.pairs for part in done),
+                    "taken_over": sum(part.known_pairs for part in done),
+                },
+                "working_size": {"height": shape[0], "width": shape[1]},
+                "smallest_flaw_px": batch_health.smallest_flaw(plan.headers, first.compared.grids[0][0]),
+                "families_searched": searched(plan.config, len(batch.paths)),
                 "device": f"{plan.device}: {plan.device_reason}",
                 "deep_ceiling": plan.deep_ceiling,
             },
             branches=plan.branches,
+            grids=first.compared.grids,
             scale=scale,
             photos=rows,
-            from_cache=extracted.from_cache,
+            from_cache=sum(part.from_cache for part in done),
             timings=clock.timings,
             warnings=warnings,
         ),
     )
+
+
+def _rows(plan: Plan, batch: _Batch, compared: Compared) -> tuple[tuple[Photo, ...], npt.NDArray[np.intp]]:
+    """Rows of the result, most anomalous first, unreadable last; and the order of the scored ones."""
+    firsts: dict[str, str] = {}
+    photos = []
+    for path, digest in zip(batch.paths, batch.sha256, strict=True):
+        first = firsts.setdefault(digest, path)
+        header = plan.headers[path]
+        photos.append(
+            Photo(
+                path=path,
+                status="ok",
+                width=header.width,
+                height=header.height,
+                duplicate_of="" if first == path else first,
+            )
+        )
+    rows, order = ranked(photos, compared.scores, family_of(compared.families))
+    rows += [
+        Photo(path=photo.path, status="unreadable", reason=plan.unreadable[photo.path])
+        for photo in plan.listing.photos
+        if photo.path in plan.unreadable
+    ]
+    return tuple(rows), order
+
+
+def _pixels(plan: Plan, batch: _Batch, first: DonePart) -> Callable[[int], RGB]:
+    """Photo number -> (H, W, 3) at the first backbone's working resolution. Those of a large batch are not kept but
+    read again, which few of them need."""
+    store = first.pixels
+    if store is not None:
+        return lambda photo: np.asarray(store.read(photo, photo + 1)[0])
+    files = {photo.path: photo for photo in plan.listing.photos}
+    branch = plan.branches[0]
+
+    def read(photo: int) -> RGB:
+        decoded = read_photo(files[batch.paths[photo]], at_least=branch.shape, deep_ceiling=plan.deep_ceiling)
+        return resize(decoded.pixels, branch.shape, branch.backbone.facts.resize)
+
+    return read
+
+
+def _tidy(plan: Plan, done: Sequence[DonePart]) -> None:
+    """Keep of the cache what the next scan can use, least recently used last. Tiles of a part that is a file by now
+    are not needed; those of the last part are, when the run is extended."""
+    for branch in plan.branches:
+        if branch.cache:
+            branch.cache.prune()
+    if plan.config.cache:
+        for part in done[:-1]:
+            drop_tiles(part.tiles)
+        prune()
 
 
 @contextmanager
@@ -227,7 +262,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 class _Clock:
-    """Times the stages while they are shown."""
+    """Times the stages while they are shown; a stage that comes again adds up."""
 
     def __init__(self, progress: Progress) -> None:
         self.timings: dict[str, float] = {}
@@ -235,105 +270,47 @@ class _Clock:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Advance]:
-        start = time.perf_counter()
-        with self._progress.stage(name, total) as advance:
+        with self.quiet(name), self._progress.stage(name, total) as advance:
             yield advance
-        self.timings[name] = round(time.perf_counter() - start, 3)
 
     @contextmanager
     def quiet(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.timings[name] = round(time.perf_counter() - start, 3)
+        self.timings[name] = round(self.timings.get(name, 0.0) + time.perf_counter() - start, 3)
 
 
-def _probe_all(listing: Listing) -> tuple[dict[str, Header], dict[str, str]]:
-    """Headers of the photos, and the reasons of those that have none: path -> header, path -> reason."""
-    headers: dict[str, Header] = {}
-    unreadable: dict[str, str] = {}
-    for photo in listing.photos:
-        try:
-            headers[photo.path] = probe(photo)
-        except UnreadablePhoto as error:
-            unreadable[photo.path] = str(error)
-        except Exception as error:  # whatever a decoder has not foreseen: one file never ends a scan
-            unreadable[photo.path] = f"damaged: {error}"
-    return headers, unreadable
+class _OneBar:
+    """The stages of many parts under one bar of estimated milliseconds, so that the time left is that of the batch."""
+
+    def __init__(self, clock: _Clock, advance: Advance, milliseconds: dict[str, float]) -> None:
+        self._clock, self._advance, self._milliseconds = clock, advance, milliseconds
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        each = self._milliseconds.get(name, 0.0)
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            before, done = done, done + steps
+            self._advance(round(done * each) - round(before * each))
+
+        with self._clock.quiet(name):
+            yield advance
 
 
-def _require_enough(readable: int, unreadable: dict[str, str], listing: Listing) -> None:
-    if readable >= FEWEST:
+@contextmanager
+def _stages(plan: Plan, clock: _Clock, progress: Progress, cost: Cost) -> Iterator[Stages]:
+    if not plan.divided:
+        yield clock
         return
-    first = next(iter(unreadable.items()), None)
-    detail = f" ({len(unreadable)} cannot be read, first {first[0]}: {first[1]})" if first else ""
-    raise InputError(
-        f"{readable} readable photo{'' if readable == 1 else 's'} in {str(listing.root)!r}{detail}; at least {FEWEST} "
-        "are needed: photos are judged by comparing them with each other, and of two nobody can say which is odd."
-    )
-
-
-def _branch(backbone: Backbone, config: ScanConfig, headers: dict[str, Header], device: str) -> Branch:
-    facts = backbone.facts
-    return Branch(
-        backbone=backbone,
-        shape=_working_shape(config, facts.size, facts.patch, headers),
-        radii=config.radii or facts.radii,
-        join=facts.join if config.join is None else config.join,
-        device=device,
-    )
-
-
-def _working_shape(config: ScanConfig, size: int, patch: int, headers: dict[str, Header]) -> tuple[int, int]:
-    """(height, width): the area of a ``size`` square in the batch's median aspect ratio, in whole patches."""
-    size = config.size or size
-    aspect = median_aspect(headers.values()) if config.fit == "keep" else 1.0
-    aspect = min(max(aspect, 1 / 8), 8)  # a batch of ribbons still gets some width
-    height, width = size * aspect**0.5, size / aspect**0.5
-    return max(4, round(height / patch)) * patch, max(4, round(width / patch)) * patch
-
-
-def _budget(
-    config: ScanConfig, branches: Sequence[Branch], headers: dict[str, Header], scratch: Path
-) -> tuple[int, Budget]:
-    """How many photos to decode at once, and what of ``--memory`` is left for arrays once the interpreter, the
-    weights, the network's activations and the decoders have theirs."""
-    total = config.memory or machine.available_memory() // 2
-    activations = max(branch.shape[0] * branch.shape[1] for branch in branches) * PER_PIXEL
-    largest = max(headers.values(), key=lambda header: header.width * header.height)
-    decoding = largest.width * largest.height * PER_DECODED_PIXEL
-    left = total - machine.resident_memory() - activations
-    decoders = 2 if 2 * decoding < left // 4 else 1
-    left -= decoders * decoding
-    if left < LEAST_FOR_ARRAYS:
-        needed = (total - left + LEAST_FOR_ARRAYS) / 2**20
-        raise ConfigError(
-            f"{total / 2**20:.0f} MiB of memory are too little for {config.backbone} at "
-            f"{branches[0].shape[1]} x {branches[0].shape[0]} pixels and photos of {largest.width} x {largest.height}: "
-            f"allow --memory {needed:.0f}MiB or reduce --size."
-        )
-    return decoders, Budget(left, scratch)
-
-
-def _rows(plan: _Plan, extracted: Extracted, compared: Compared) -> tuple[tuple[Photo, ...], npt.NDArray[np.intp]]:
-    """Rows of the result, most anomalous first, unreadable last; and the order of the scored ones."""
-    firsts: dict[str, str] = {}
-    photos = []
-    for photo, digest in zip(extracted.photos, extracted.sha256, strict=True):
-        first = firsts.setdefault(digest, photo.path)
-        header = plan.headers[photo.path]
-        photos.append(
-            Photo(
-                path=photo.path,
-                status="ok",
-                width=header.width,
-                height=header.height,
-                duplicate_of="" if first == photo.path else first,
-            )
-        )
-    rows, order = ranked(photos, compared.scores, family_of(compared.families))
-    rows += [
-        Photo(path=photo.path, status="unreadable", reason=plan.unreadable[photo.path])
-        for photo in plan.listing.photos
-        if photo.path in plan.unreadable
-    ]
-    return tuple(rows), order
+    pairs = sum(compared_pairs(len(part), plan.screen) for part in plan.parts)
+    total = plan.photos * cost.seconds_a_photo + pairs * cost.seconds_a_pair
+    # a pair is told of once a pass
+    milliseconds = {
+        "reading photos": 1000 * cost.seconds_a_photo,
+        "comparing photos": 1000 * cost.seconds_a_pair / cost.passes,
+    }
+    with progress.stage(f"scanning {len(plan.parts)} subsets", round(1000 * total)) as advance:
+        yield _OneBar(clock, advance, milliseconds)

@@ -61,14 +61,15 @@ class Planted:
 
 
 def table_of(tokens: np.ndarray) -> Table:
-    images, count, _ = tokens.shape
+    images, count, channels = tokens.shape
     nearest = np.full((images, images, count), np.inf, np.float32)
     indices = np.zeros((images, images, count), np.int16)
+    others = tokens.reshape(-1, channels)
     for i in range(images):
-        for j in range(images):
-            if i != j:
-                indices[i, j] = (tokens[i] @ tokens[j].T).argmax(1)
-                nearest[i, j] = np.linalg.norm(tokens[i] - tokens[j, indices[i, j]], axis=1)
+        indices[i] = (tokens[i] @ others.T).reshape(count, images, count).argmax(axis=2).T
+        matches = np.take_along_axis(tokens, indices[i][:, :, None].astype(np.intp), axis=1)
+        nearest[i] = np.linalg.norm(tokens[i] - matches, axis=2)
+        nearest[i, i] = np.inf
     return Table(nearest, indices)
 
 
@@ -85,16 +86,19 @@ def cloud(
     seed: int = 0,
     grid: tuple[int, int] = GRID,
     patch: tuple[int, int] = (2, 3),
+    tails: bool = True,
 ) -> Planted:
     """``groups``: photos that share a look, each group its own look at its own place; ``sporadic``: photos with a look
-    of their own; ``variants``: shares of the photos whose every place looks otherwise."""
+    of their own; ``variants``: shares of the photos whose every place looks otherwise; ``tails``: now and then an
+    ordinary token lies far out on its manifold."""
     rng = np.random.default_rng(seed)
     count = grid[0] * grid[1]
     bases = unit(rng.normal(size=(len(variants), count, CHANNELS)))
     directions = rng.normal(size=(len(variants), count, 3, CHANNELS)) / CHANNELS**0.5
     bounds = np.round(np.cumsum(variants) * images).astype(int)
     variant = rng.permutation(np.searchsorted(bounds, np.arange(images), side="right"))
-    latent = rng.normal(size=(images, count, 3))
+    shape = images, count, 3
+    latent = rng.normal(size=shape) if tails else rng.uniform(-(3**0.5), 3**0.5, shape)
     raw = bases[variant] + SPREAD * np.einsum("bnd,bndc->bnc", latent, directions[variant])
     raw += rng.normal(0, 0.01, raw.shape)
     shuffled = rng.permutation(images)

@@ -23,7 +23,7 @@ from blemish.features.registry import Features
 __all__ = ["FeatureCache", "half"]
 
 LIMIT = 4 * 2**30  # bytes; the entries used longest ago go first
-EXTRACTION_VERSION = 2  # raise it when the same settings begin to give other features
+EXTRACTION_VERSION = 3  # raise it when the same settings begin to give other features
 
 
 class FeatureCache:

@@ -18,8 +18,9 @@ def unit_norm(x: Tensor) -> Tensor:
     """Scale the last axis to length 1. A zero vector (a perfectly flat photo) becomes the constant unit vector, so
     that flat matches flat and nothing is ever NaN."""
     norm = x.norm(dim=-1, keepdim=True)
-    constant = x.shape[-1] ** -0.5
-    return torch.where(norm > 1e-12, x / norm.clamp(min=1e-12), torch.full_like(x, constant))
+    usable = norm > 1e-12  # not so if it is NaN
+    unit: Tensor = x / norm.clamp_(min=1e-12)
+    return unit if usable.all() else unit.masked_fill_(~usable, x.shape[-1] ** -0.5)
 
 
 def aggregate(grid: Tensor, r: int) -> Tensor:

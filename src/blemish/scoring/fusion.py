@@ -18,6 +18,8 @@ def mean_maps(maps: Sequence[Float32]) -> Float32:
     """Mean over layers and scales: maps (B, h_l, w_l) -> (B, h, w) on the finest of their grids.
 
     The published mean; enlarging a coarser grid first changes nothing but its resolution, both being linear."""
+    if len(maps) == 1:
+        return maps[0]
     finest = max((m.shape[1:] for m in maps), key=lambda shape: shape[0] * shape[1])
     shape = (finest[0], finest[1])
     total = np.zeros((len(maps[0]), *shape), dtype=np.float64)

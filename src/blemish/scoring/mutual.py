@@ -17,6 +17,8 @@ __all__ = ["image_scores", "mean_of_first", "mean_of_smallest", "msm", "neighbou
 
 Float32 = npt.NDArray[np.float32]
 
+ROWS = 1024  # photos re-scored at once
+
 
 def neighbours(share: float, images: int) -> int:
     """K: the number of nearest other images that vote, floor(share * (B - 1)) but never 0.
@@ -81,13 +83,15 @@ def rscin(scores: npt.ArrayLike, embeddings: npt.ArrayLike, ks: Sequence[int]) -
     e = np.asarray(embeddings, dtype=np.float64)
     span = s.max() - s.min()
     s = (s - s.min()) / span if span > 0 else np.zeros_like(s)
-    similarity = e @ e.T
-    order = np.argsort(-similarity, axis=1, kind="stable")
     smoothed = np.zeros_like(s)
-    for k in ks:
-        kept = order[:, : min(k, len(s))]
-        weights = np.take_along_axis(similarity, kept, axis=1)
-        total = weights.sum(axis=1)
-        usable = np.abs(total) > 1e-6  # similarities of both signs can cancel: such a photo keeps its score
-        smoothed += np.where(usable, (weights * s[kept]).sum(axis=1) / np.where(usable, total, 1), s)
+    for start in range(0, len(s), ROWS):  # all similarities at once would grow with the square of the batch
+        own = slice(start, start + ROWS)
+        similarity = e[own] @ e.T
+        order = np.argsort(-similarity, axis=1, kind="stable")
+        for k in ks:
+            kept = order[:, : min(k, len(s))]
+            weights = np.take_along_axis(similarity, kept, axis=1)
+            total = weights.sum(axis=1)
+            usable = np.abs(total) > 1e-6  # similarities of both signs can cancel: such a photo keeps its score
+            smoothed[own] += np.where(usable, (weights * s[kept]).sum(axis=1) / np.where(usable, total, 1), s[own])
     return (smoothed / len(ks)).astype(np.float32)

@@ -14,26 +14,36 @@ import numpy as np
 
 from blemish.config import FamilyConfig
 from blemish.scoring.families import published
+from blemish.scoring.families.carriers import Carriers, carriers
 from blemish.scoring.families.completion import complete
-from blemish.scoring.families.evidence import Evidence, distinct, question, weigh
-from blemish.scoring.families.family import Bools, Community, FoundFamily, Ints, Pass, Search
+from blemish.scoring.families.evidence import Evidence, distinct, fence_of, question, weigh
+from blemish.scoring.families.family import MOST, Bools, Community, FoundFamily, Ints, Pass, Search
+from blemish.scoring.families.grids import grown, on_grid
 from blemish.scoring.families.refine import Alternatives, Level, family_map, find_alternatives
-from blemish.scoring.families.regions import EIGHT, Candidate, candidates
+from blemish.scoring.families.regions import Candidate, candidates
+from blemish.scoring.families.solitary import solitary
+from blemish.scoring.families.spread import JoinedFamily, Spread, join, whole
 
 __all__ = [
     "FEWEST",
     "Alternatives",
+    "Carriers",
     "FoundFamily",
+    "JoinedFamily",
     "Level",
     "Pass",
     "Search",
+    "Spread",
     "alternatives",
+    "carriers",
     "find_families",
+    "join",
     "on_grid",
+    "solitary",
+    "whole",
 ]
 
 FEWEST = 8  # photos below which three that agree are no minority
-MOST = 60  # families kept, the strongest: more are a sign of a batch without a common product
 
 
 def find_families(passes: Sequence[Pass], k: int, config: FamilyConfig) -> Search:
@@ -50,25 +60,6 @@ def alternatives(passes: Sequence[Pass], families: Sequence[FoundFamily]) -> lis
     return [find_alternatives(one, family_map(one, number, families)) for number, one in enumerate(passes)]
 
 
-def on_grid(tokens: Bools, source: tuple[int, int], target: tuple[int, int]) -> Bools:
-    """Token masks (m, N) of one grid on another, (m, N'): every target token that touches a chosen source token."""
-    if source == target:
-        return tokens
-    mask = tokens.reshape(-1, *source)
-    rows = [_touched(mask, start, stop, 1) for start, stop in _spans(source[0], target[0])]
-    mask = np.stack(rows, axis=1)
-    columns = [_touched(mask, start, stop, 2) for start, stop in _spans(source[1], target[1])]
-    return np.stack(columns, axis=2).reshape(len(tokens), -1)
-
-
-def _touched(mask: Bools, start: int, stop: int, axis: int) -> Bools:
-    return np.asarray(np.take(mask, range(start, stop), axis=axis).any(axis=axis))
-
-
-def _spans(source: int, target: int) -> list[tuple[int, int]]:
-    return [(at * source // target, -(-(at + 1) * source // target)) for at in range(target)]
-
-
 def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
     """Our own rule: communities of regions in every pass, those with evidence, joined where they share photos."""
     accepted: list[tuple[int, Candidate, Evidence]] = []
@@ -81,7 +72,7 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
         links += between
         convincing = []
         for candidate, evidence in zip(found, weigh(one, found), strict=True):
-            fence = _fence(len(candidate.members), several, config)
+            fence = fence_of(len(candidate.members), several, config)
             far = evidence.beyond_batch > fence and evidence.beyond_place > config.beyond_place
             convinces = far and distinct(one, candidate.members) >= config.smallest
             if convinces:
@@ -100,16 +91,10 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
     return Search(tuple(families), tuple(communities), links, bounds[0])
 
 
-def _fence(photos: int, several: bool, config: FamilyConfig) -> float:
-    """How far a look must be from the others: the fewer photos agree, and the more layers and neighbourhoods are looked
-    at, the likelier something is seen by chance."""
-    return config.beyond_batch + config.few / (photos - 2) + (config.several if several else 0)
-
-
 def _groups(passes: Sequence[Pass], found: Sequence[tuple[int, Candidate]]) -> list[list[int]]:
     """Candidates that are the same look: at least half of the smaller one's photos are shared, directly or through
     others, and in most of these it is at the same place."""
-    masks = [_grown(candidate.tokens, passes[number].grid, passes[0].grid) for number, candidate in found]
+    masks = [grown(candidate.tokens, passes[number].grid, passes[0].grid) for number, candidate in found]
     parent = list(range(len(found)))
 
     def root(at: int) -> int:
@@ -130,14 +115,6 @@ def _groups(passes: Sequence[Pass], found: Sequence[tuple[int, Candidate]]) -> l
     return list(groups.values())
 
 
-def _grown(tokens: Bools, source: tuple[int, int], target: tuple[int, int]) -> Bools:
-    """Token masks (m, N) on another grid, with the tokens around them."""
-    from scipy import ndimage  # here, because a decision does without it
-
-    mask = on_grid(tokens, source, target).reshape(-1, *target)
-    return np.asarray(ndimage.binary_dilation(mask, structure=EIGHT[None]).reshape(len(tokens), -1))
-
-
 def _join(
     passes: Sequence[Pass], group: Sequence[tuple[int, Candidate, Evidence]], config: FamilyConfig
 ) -> FoundFamily:
@@ -151,8 +128,9 @@ def _join(
         tokens=tokens,
         density=best[1].density,
         strength=best[2].beyond_batch,
-        fence=_fence(len(best[1].members), len(passes) > 2, config),
+        fence=fence_of(len(best[1].members), len(passes) > 2, config),
         question=question(members, tokens[0], passes[0].images, best[2].beyond_batch),
+        beyond_place=best[2].beyond_place,
     )
 
 
@@ -162,5 +140,5 @@ def _excluded(
     grid = passes[target].grid
     mask = np.zeros((len(members), grid[0] * grid[1]), dtype=bool)
     for number, candidate, _ in group:
-        mask[np.searchsorted(members, candidate.members)] |= _grown(candidate.tokens, passes[number].grid, grid)
+        mask[np.searchsorted(members, candidate.members)] |= grown(candidate.tokens, passes[number].grid, grid)
     return mask

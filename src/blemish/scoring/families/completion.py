@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blemish.scoring.families.evidence import VOTES
+from blemish.scoring.families.evidence import VOTES, isolation_without
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
 from blemish.scoring.families.links import FLOOR
 from blemish.scoring.families.regions import Candidate
-from blemish.scoring.mutual import mean_of_smallest, neighbours
+from blemish.scoring.mutual import neighbours
 
 __all__ = ["complete"]
 
@@ -41,12 +41,17 @@ def _bound(one: Pass, candidate: Candidate) -> float:
     joins a family that is no tighter than its surroundings."""
     inside: list[Float32] = []
     outside: list[Float32] = []
-    k = neighbours(VOTES, one.images)
+    k = neighbours(VOTES, one.references + 1)
     for at, i in enumerate(candidate.members):
-        row = one.matches.row(int(i))[:, candidate.tokens[at]]
-        inside.append(np.median(np.delete(row[candidate.members], at, axis=0), axis=0))
-        others = np.delete(row, candidate.members, axis=0)
-        outside.append(mean_of_smallest(others, min(k, len(others))))
+        whole = one.matches.row(int(i))
+        compared = candidate.members[np.isfinite(whole[candidate.members, 0])]  # never the member itself
+        row = whole[:, candidate.tokens[at]]
+        if len(compared):
+            inside.append(np.median(row[compared], axis=0))
+        if len(compared) < one.references:
+            outside.append(isolation_without(row, candidate.members, k))
+    if not inside or not outside:
+        return 0.0
     near = max(float(np.median(np.concatenate(inside))), FLOOR)
     far = max(float(np.median(np.concatenate(outside))), FLOOR)
     return float(np.sqrt(near * far)) if far > TIGHT * near else 0.0
@@ -54,7 +59,9 @@ def _bound(one: Pass, candidate: Candidate) -> float:
 
 def _joining(i: int, row: Float32, index: Ints, candidate: Candidate, bound: float) -> Bools:
     """(N,) tokens of photo i that match the family's own tokens in enough members."""
-    others = np.flatnonzero(candidate.members != i)
+    others = np.flatnonzero(np.isfinite(row[candidate.members, 0]))  # not i itself, nor what it was not compared with
+    if not len(others):
+        return np.zeros(row.shape[1], dtype=bool)
     photos = candidate.members[others]
     own = np.take_along_axis(candidate.tokens[others], index[photos], axis=1)
     return np.asarray((own & (row[photos] <= bound)).mean(axis=0) >= SUPPORT)

@@ -15,12 +15,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blemish.config import FamilyConfig
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
 from blemish.scoring.families.links import FLOOR
 from blemish.scoring.families.regions import Candidate
 from blemish.scoring.mutual import mean_of_smallest, neighbours
 
-__all__ = ["Evidence", "distinct", "question", "weigh"]
+__all__ = [
+    "VOTES",
+    "Evidence",
+    "distinct",
+    "fence_of",
+    "high_of",
+    "isolation",
+    "isolation_of",
+    "isolation_without",
+    "log_distances",
+    "question",
+    "usual_of",
+    "weigh",
+]
 
 VOTES = 0.1  # share of the photos whose distances are averaged; with more, everything looks alike
 SAMPLE = 20_000  # tokens from which the batch's own distances are read off
@@ -47,37 +61,85 @@ def weigh(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
 
     Compared are means of k ranks: of the members' tokens, distances to the k nearest photos outside; of everybody
     else's, d^(m+1) to d^(m+k), m being the number of members."""
-    k = neighbours(VOTES, one.images)
+    k = neighbours(VOTES, one.references + 1)
     sampled = _positions(one)
     batch = [np.empty((one.images, len(sampled)), dtype=np.float32) for _ in found]
     places = [np.flatnonzero(candidate.tokens.any(axis=0)) for candidate in found]
+    shifts = [_compared_members(one, candidate.members) for candidate in found]
     others: list[list[Float32]] = [[] for _ in found]
     own: list[list[Float32]] = [[] for _ in found]
     for i in range(one.images):
         row = one.matches.row(i)
         sums = _prefix_sums(row[:, sampled])
         for at, candidate in enumerate(found):
-            m = len(candidate.members)
-            batch[at][i] = _shifted(sums, m, k)
+            m = shifts[at]
+            batch[at][i] = _shifted(sums, m, k, one.references)
             inside = np.searchsorted(candidate.members, i)
-            if inside < m and candidate.members[inside] == i:
-                outside = np.delete(row[:, candidate.tokens[inside]], candidate.members, axis=0)
-                own[at].append(_log(mean_of_smallest(outside, min(k, len(outside)))))
+            if inside < len(candidate.members) and candidate.members[inside] == i:
+                own[at].append(log_distances(isolation_without(row[:, candidate.tokens[inside]], candidate.members, k)))
             else:
-                others[at].append(_log(_shifted(_prefix_sums(row[:, places[at]]), m, k)))
+                shifted = _shifted(_prefix_sums(row[:, places[at]]), m, k, one.references)
+                others[at].append(log_distances(shifted))
     evidence = []
     for at, candidate in enumerate(found):
-        isolation = float(np.median(np.concatenate(own[at])))
+        known = np.concatenate(own[at])
+        known = known[np.isfinite(known)]  # a token that was compared with members only says nothing
+        if not len(known):
+            evidence.append(Evidence(0.0, 0.0))
+            continue
+        isolated = float(np.median(known))
         weights = candidate.tokens[:, places[at]].sum(axis=0)
-        usual = np.quantile(np.stack(others[at]), PLACE_SHARE, axis=0) @ weights / weights.sum()
-        # of each photo, then their median: a flaw that covers much of many photos does not hide itself
-        high = float(np.median(_log(np.quantile(batch[at], BATCH_SHARE, axis=1))))
-        evidence.append(Evidence(float(np.exp(isolation - high)), float(np.exp(isolation - usual))))
+        usual = usual_of(np.stack(others[at])) @ weights / weights.sum()
+        high = high_of(batch[at])
+        evidence.append(Evidence(float(np.exp(isolated - high)), float(np.exp(isolated - usual))))
     return evidence
 
 
-def _log(distances: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def isolation(one: Pass, m: int) -> Float32:
+    """(B, N): how far every token is from the photos that are left when its m nearest are taken away: the mean of
+    d^(m+1) to d^(m+k)."""
+    return np.stack([isolation_of(one.matches.row(i), m, one.references) for i in range(one.images)])
+
+
+def isolation_of(row: Float32, m: int, references: int) -> Float32:
+    """The same for some tokens of one photo: (B, n) distances -> (n,)."""
+    return _shifted(_prefix_sums(row), m, neighbours(VOTES, references + 1), references)
+
+
+def isolation_without(row: Float32, members: Ints, k: int) -> Float32:
+    """(B, n) distances of a member's tokens -> (n,): how far they are from the k nearest photos that are no members;
+    infinite where no other was compared."""
+    outside = np.delete(row, members, axis=0)
+    return mean_of_smallest(outside, min(k, len(outside)))
+
+
+def high_of(distances: Float32) -> float:
+    """(B, n) isolations -> logarithm of what nearly all tokens of a usual photo stay below: of each photo, then their
+    median, so that a flaw which covers much of many photos does not hide itself."""
+    return float(np.median(log_distances(np.quantile(distances, BATCH_SHARE, axis=1))))
+
+
+def usual_of(logs: Float32) -> npt.NDArray[Any]:
+    """(n, N) logarithms of isolations -> (N,) what most photos stay below at each place."""
+    return np.asarray(np.quantile(logs, PLACE_SHARE, axis=0))
+
+
+def fence_of(photos: int, several: bool, config: FamilyConfig) -> float:
+    """How far a look must be from the others: the fewer photos agree, and the more layers and neighbourhoods are looked
+    at, the likelier something is seen by chance."""
+    return config.beyond_batch + config.few / (photos - 2) + (config.several if several else 0)
+
+
+def log_distances(distances: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Natural logarithms; of zero, that of a distance which is rounding."""
     return np.asarray(np.log(np.maximum(distances, FLOOR)))
+
+
+def _compared_members(one: Pass, members: Ints) -> int:
+    """How many members the usual member was compared with, itself included: what it does without when they leave."""
+    if not one.screened:
+        return len(members)
+    return 1 + round(float(np.mean([one.compared(int(i))[members].sum() for i in members])))
 
 
 def _positions(one: Pass) -> Ints:
@@ -95,9 +157,10 @@ def _prefix_sums(columns: Float32) -> npt.NDArray[np.float64]:
     return sums
 
 
-def _shifted(sums: npt.NDArray[np.float64], m: int, k: int) -> Float32:
-    """Mean of d^(m+1) to d^(m+k), or of the k largest finite distances where the batch ends before."""
-    last = min(sums.shape[1] - 2, m + k)  # the very last distance is to the photo itself, infinite
+def _shifted(sums: npt.NDArray[np.float64], m: int, k: int, references: int) -> Float32:
+    """Mean of d^(m+1) to d^(m+k), or of the k largest finite distances where the batch ends before. ``references``:
+    how many are finite; those to the photo itself and to the ones it was not compared with are not."""
+    last = min(references, m + k)
     first = max(0, last - k)
     return np.asarray((sums[:, last] - sums[:, first]) / (last - first), dtype=np.float32)
 
@@ -106,7 +169,7 @@ def distinct(one: Pass, members: Ints) -> int:
     """How many different parts the members show: photos much nearer to each other than photos usually are, all over,
     are the same part again."""
     kept: list[int] = []
-    beyond = min(len(members) + round(NEAR * one.images), one.images - 2)
+    beyond = min(len(members) + round(NEAR * (one.references + 1)), one.references - 1)
     for i in members:
         between = np.median(one.matches.row(int(i)), axis=1)
         usual = np.partition(between, beyond)[beyond]  # of photos that are near but no copies: of the same variant

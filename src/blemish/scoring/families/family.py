@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bools", "Community", "Float32", "FoundFamily", "Ints", "Matches", "Pass", "Search", "Tokens"]
+__all__ = ["MOST", "Bools", "Community", "Float32", "FoundFamily", "Ints", "Matches", "Pass", "Search", "Tokens"]
+
+MOST = 60  # families kept, the strongest: more are a sign of a batch without a common product
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -19,11 +21,12 @@ class Matches(Protocol):
     """What matching found in one pass over B photos of N tokens."""
 
     def row(self, image: int) -> Float32:
-        """(B, N): distance of token p of ``image`` to its nearest token in photo j; infinite for j = image."""
+        """(B, N): distance of token p of ``image`` to its nearest token in photo j; infinite for j = image and for
+        the photos that ``image`` was not compared with."""
         ...
 
     def index(self, image: int) -> npt.NDArray[np.integer[Any]]:
-        """(B, N): which token of photo j that is."""
+        """(B, N): which token of photo j that is; meaningless where the distance is infinite."""
         ...
 
 
@@ -42,15 +45,32 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class Pass:
-    """One layer and neighbourhood: its tokens on ``grid`` (h, w), N = h w, and their nearest tokens."""
+    """One layer and neighbourhood: its tokens on ``grid`` (h, w), N = h w, and their nearest tokens.
+
+    ``references``: how many photos each was compared with; 0 stands for all others. Screening leaves fewer, the same
+    number for each photo, and not in both directions: i may be compared with j, but not j with i. Ranks count within
+    them."""
 
     matches: Matches
     tokens: Tokens
     grid: tuple[int, int]
+    references: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.references:
+            object.__setattr__(self, "references", self.images - 1)
 
     @property
     def images(self) -> int:
         return self.tokens.shape[0]
+
+    @property
+    def screened(self) -> bool:
+        return self.references < self.images - 1
+
+    def compared(self, image: int) -> Bools:
+        """(B,) the photos that ``image`` was compared with."""
+        return np.asarray(np.isfinite(self.matches.row(image)[:, 0]))
 
 
 @dataclass(frozen=True)
@@ -63,6 +83,7 @@ class FoundFamily:
     strength: float  # the evidence, and what it had to exceed: both in the rule's own unit
     fence: float
     question: str = ""  # why the batch alone cannot tell flaw from variant; empty where it can
+    beyond_place: float = 0.0  # our own rule's second piece of evidence
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def similarity_graph(
     total = np.zeros((images, images), dtype=np.int64)
     bounds: list[float] = []
     for one in passes:
-        rank = rank_of(omega, images)
+        rank = rank_of(omega, one.references + 1)
         reference = np.stack([reference_distances(one.matches.row(i), rank) for i in range(images)])
         typical = float(np.median(reference)) if weighted else None
         counts, bound = link_counts(partial(_ratios, one, reference, typical), images, degree, coverage)

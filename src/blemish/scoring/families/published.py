@@ -54,7 +54,9 @@ def dependency_ratios(row: Float32, image: int, members: Ints, k: int) -> Float3
     others = np.delete(np.arange(len(row)), np.union1d(members, [image]))
     without = mean_of_smallest(row[others], min(k, len(others)))
     everyone = mean_of_smallest(np.delete(row, image, axis=0), k)
-    return np.asarray(without / np.maximum(everyone, 1e-12), dtype=np.float32)
+    ratios = without / np.maximum(everyone, 1e-12)
+    ratios[~np.isfinite(without)] = 1  # compared with nobody else: nothing says that it depends on them
+    return np.asarray(ratios, dtype=np.float32)
 
 
 def _dependent_tokens(one: Pass, members: Ints, k: int, percentile: float) -> Bools:

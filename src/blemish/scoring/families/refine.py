@@ -70,8 +70,9 @@ def find_alternatives(one: Pass, owner: npt.NDArray[np.int32]) -> Alternatives:
     levels: list[Level] = []
     bearers = np.flatnonzero((owner != NOBODY).any(axis=1))
     pending = _first_level(one, owner, bearers)
+    barred, sets = _barred(np.zeros(len(pending.image), np.intp), pending.family, [()])
     while len(pending.image):
-        level, nearest = _search(one, owner, pending, levels)
+        level, nearest = _search(one, owner, pending, barred, sets)
         levels.append(level)
         again = nearest != NOBODY
         pending = Level(
@@ -82,6 +83,7 @@ def find_alternatives(one: Pass, owner: npt.NDArray[np.int32]) -> Alternatives:
             np.empty(int(again.sum()), np.float32),
             np.flatnonzero(again).astype(np.int32),
         )
+        barred, sets = _barred(barred[again], pending.family, sets)
     return Alternatives(tuple(levels))
 
 
@@ -91,6 +93,8 @@ def _first_level(one: Pass, owner: npt.NDArray[np.int32], bearers: Ints) -> Leve
         index = one.matches.index(i)[bearers]
         family = np.take_along_axis(owner[bearers], index.astype(np.intp), axis=1)
         family[bearers == i] = NOBODY
+        if one.screened:
+            family[~one.compared(i)[bearers]] = NOBODY
         other, token = np.nonzero(family != NOBODY)
         found.append(np.stack([np.full(len(other), i), bearers[other], token, family[other, token]]).astype(np.int32))
     image, other, token, family = np.concatenate(found, axis=1)
@@ -98,10 +102,10 @@ def _first_level(one: Pass, owner: npt.NDArray[np.int32], bearers: Ints) -> Leve
 
 
 def _search(
-    one: Pass, owner: npt.NDArray[np.int32], pending: Level, above: Sequence[Level]
+    one: Pass, owner: npt.NDArray[np.int32], pending: Level, barred: Ints, sets: Sequence[tuple[int, ...]]
 ) -> tuple[Level, npt.NDArray[np.int32]]:
-    """Fill the distances of ``pending``; and the family of each new nearest token."""
-    barred = _barred(pending, above)
+    """Fill the distances of ``pending``; and the family of each new nearest token. ``barred``: which of ``sets`` of
+    families each entry may not match."""
     distance = np.full(len(pending.image), np.inf, dtype=np.float32)
     family = np.full(len(pending.image), NOBODY, dtype=np.int32)
     order = np.lexsort((barred, pending.other))
@@ -114,7 +118,7 @@ def _search(
         for group in np.split(np.arange(len(entries)), cuts):
             first = entries[group[0]]
             other = int(pending.other[first])
-            allowed = np.flatnonzero(~np.isin(owner[other], _families(int(barred[first]))))
+            allowed = np.flatnonzero(~np.isin(owner[other], sets[barred[first]]))
             if not len(allowed):
                 continue  # a photo that is excluded whole keeps an infinite distance: it has no vote
             against = one.tokens.read(other, other + 1)[0][allowed]
@@ -142,15 +146,20 @@ def _distances(a: Float32, b: Float32) -> Float32:
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)), dtype=np.float32)
 
 
-def _barred(pending: Level, above: Sequence[Level]) -> npt.NDArray[np.int64]:
-    """The families that each entry may not match, its own and its ancestors', as a set of bits."""
-    bits = np.int64(1) << pending.family.astype(np.int64)
-    parent = pending.parent
-    for level in reversed(above):
-        bits |= np.int64(1) << level.family[parent].astype(np.int64)
-        parent = level.parent[parent]
-    return np.asarray(bits, dtype=np.int64)
-
-
-def _families(bits: int) -> list[int]:
-    return [at for at in range(64) if bits >> at & 1]
+def _barred(
+    barred: Ints, family: npt.NDArray[np.int32], sets: Sequence[tuple[int, ...]]
+) -> tuple[Ints, list[tuple[int, ...]]]:
+    """``family`` added to what each entry may not match: which set it is now, and the sets, each named once. A batch
+    can have any number of families, since only the sets that occur are kept; a photo bears few."""
+    families = int(family.max(initial=0)) + 1
+    key = barred * families + family
+    there = np.zeros(len(sets) * families, dtype=bool)
+    there[key] = True  # quicker than sorting millions of entries
+    keys = np.flatnonzero(there)
+    pairs = [divmod(at, families) for at in keys.tolist()]
+    wider = [tuple(sorted({*sets[before], added}, reverse=True)) for before, added in pairs]
+    known = sorted(set(wider))
+    number = {one: at for at, one in enumerate(known)}
+    of_key = np.zeros(len(there), dtype=np.intp)
+    of_key[keys] = [number[one] for one in wider]
+    return of_key[key], known

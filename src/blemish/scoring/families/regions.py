@@ -18,11 +18,11 @@ import numpy.typing as npt
 from blemish.config import FamilyConfig
 from blemish.scoring.families.communities import leiden
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
+from blemish.scoring.families.grids import EIGHT, inner
 from blemish.scoring.families.links import FLOOR, rank_of
 
 __all__ = ["Candidate", "candidates"]
 
-EIGHT = np.ones((3, 3), dtype=int)  # tokens that touch at a corner belong together
 SLACK = 0.005  # natural log: spread below which tokens count as equal
 
 
@@ -42,7 +42,7 @@ def candidates(one: Pass, config: FamilyConfig) -> tuple[list[Candidate], Float3
 
     Several ranks, because burn-out is seen only below the reference rank (a large group needs a large one) and best
     just above it; beyond the size of a legitimate variant, every token of the variant burns out."""
-    ranks = [rank_of(share, one.images) for share in config.omega]
+    ranks = [rank_of(share, one.references + 1) for share in config.omega]
     logs = _log_distances(one, [2, *ranks])
     found: list[Candidate] = []
     between = np.zeros((one.images, one.images), dtype=np.float32)
@@ -71,17 +71,10 @@ def _candidates(
     typical = float(np.median(reference))
     strength = 2 * reference - typical - second
     bound = np.maximum(_batch_bound(strength, config), _place_bound(strength, config))
-    regions, owners = _label((strength > bound) & _inner(one.grid), one.grid)
+    regions, owners = _label((strength > bound) & inner(one.grid), one.grid)
     links = _count_links(one, regions, reference, (bound + typical).astype(np.float32))
-    return _communities(links, regions, owners, config, between)
-
-
-def _inner(grid: tuple[int, int]) -> Bools:
-    """(N,) all tokens but the outermost: how close the part lies to the edge of the picture makes a look that many
-    photos share and others do not, and padding does the rest. A look that reaches further in is still found."""
-    inner = np.zeros(grid, dtype=bool)
-    inner[1:-1, 1:-1] = True
-    return inner.reshape(-1)
+    compared = np.stack([one.compared(i) for i in range(one.images)]) if one.screened else None
+    return _communities(links, regions, owners, config, between, compared)
 
 
 def _batch_bound(strength: Float32, config: FamilyConfig) -> float:
@@ -141,12 +134,16 @@ def _communities(
     owners: Ints,
     config: FamilyConfig,
     between: Float32,
+    compared: Bools | None,
 ) -> list[Candidate]:
+    """``compared``: (B, B) which photos row i was compared with, where not with all: what was looked at in one
+    direction only counts whole."""
     sizes = np.bincount(regions.reshape(-1), minlength=len(owners))
     edges: dict[tuple[int, int], float] = {}
     for (a, b), count in links.items():
         pair = (min(a, b), max(a, b))
-        edges[pair] = edges.get(pair, 0.0) + min(1.0, count / sizes[a]) / 2
+        one_way = compared is not None and not compared[owners[b], owners[a]]
+        edges[pair] = edges.get(pair, 0.0) + min(1.0, count / sizes[a]) / (1 if one_way else 2)
     if not edges:
         return []
     pairs = np.array(list(edges), dtype=np.intp)

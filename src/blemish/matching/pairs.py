@@ -1,0 +1,211 @@
+"""One pair of images on a CPU: the nearest token of the other image for every token, both ways, from one product.
+
+The product only proposes: every distance is taken anew, in float32, from the difference of the two tokens, so that
+neither cancellation nor the precision of the product enters (methods: norm-corrected form, arg-min re-evaluated).
+It knows arrays of two images and nothing of batches, threads or memory.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["Matcher", "Operands", "Precision", "choose_precision", "index_type", "operand_bytes", "operands"]
+
+Float32 = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.unsignedinteger[Any]]
+
+Precision = str  # of the product's operands: "bfloat16" or "float32"
+
+ROWS = 64  # rows of a product that are compared with their bounds at once: they and the result stay in the cache
+PARTS = 3  # bfloat16 numbers that hold the digits of a float32
+MOST = 4  # proposals a token, on average; with more, as on a flat background, a finer product decides
+ROUNDED = 2**-9 / 3**0.5  # error of a bfloat16 operand, relative, root mean square
+DEVIATIONS = np.float32(4)  # of the rounding error, which a proposal may be off
+ACCUMULATED = 1e-6  # error of a float32 sum of products of unit vectors
+
+
+def index_type(tokens: int) -> np.dtype[Any]:
+    """The smallest type that counts tokens: int16 up to 32,767."""
+    return np.dtype(np.int16 if tokens <= np.iinfo(np.int16).max else np.int32)
+
+
+@cache
+def choose_precision() -> tuple[Precision, str]:
+    """Precision of the product on this processor, and why. It changes the time, not the distances."""
+    if _multiplies_bfloat16():
+        return "bfloat16", "the processor multiplies bfloat16, twice as fast; distances are taken in float32"
+    return "float32", "the processor does not multiply bfloat16"
+
+
+def _multiplies_bfloat16() -> bool:
+    # PyTorch has no public question for it; where these are missing, float32 is always right.
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        return False
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(supported is not None and bool(supported()) for supported in asked)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Images ready to be multiplied. ``left[i] @ right[j].T`` is -d^2 / 2 of the tokens as they were rounded."""
+
+    tokens: Float32  # (n, N, C)
+    left: Tensor  # (n, N, C + extra) in the product's precision
+    right: Tensor
+    rounding: Float32  # (n, N): a product's error in d^2 / 2, standard deviation, is at most about this times d
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def operands(tokens: Float32, precision: Precision) -> Operands:
+    """(n, N, C) -> operands, with the norms of the very numbers that are multiplied.
+
+    float32: [z, -c] and [z, c] with c = (1 + |z|^2) / 2. For lengths of 1 + e the product is -d^2 / 2 up to e^2, and
+    swapping the images changes no bit. bfloat16: rounded tokens are not of unit length, so it is [z, -n, -1] and
+    [z, 1, n] with n = |z|^2 / 2, and n split over three columns."""
+    z = torch.from_numpy(tokens)
+    channels = z.shape[2]
+    dtype, extra = (torch.bfloat16, 2 * PARTS) if precision == "bfloat16" else (torch.float32, 1)
+    left, right = (_aligned(*z.shape[:2], channels + extra, dtype=dtype) for _ in range(2))
+    for image, on_left, on_right in zip(z, left, right, strict=True):  # one by one: copies of a block would be large
+        on_left[:, :channels] = on_right[:, :channels] = rounded = image.to(dtype)
+        half_norm = rounded.float().square().sum(-1, keepdim=True) / 2
+        if precision == "float32":
+            on_right[:, channels:] = half_norm + 0.5
+            on_left[:, channels:] = -half_norm - 0.5
+        else:
+            parts = _parts(half_norm)
+            on_left[:, channels:] = torch.cat([-parts, torch.full_like(parts, -1)], dim=1)
+            on_right[:, channels:] = torch.cat([torch.ones_like(parts), parts], dim=1)
+    # The rounding of both tokens counts along the line between them, where strong channels weigh more.
+    strong = np.sqrt(np.einsum("ijk,ijk,ijk,ijk->ij", tokens, tokens, tokens, tokens, optimize=False))
+    return Operands(tokens, left, right, np.float32(2**0.5 * ROUNDED) * strong)
+
+
+def operand_bytes(tokens: int, channels: int, precision: Precision) -> int:
+    """Bytes of both operands of one image."""
+    extra, size = (2 * PARTS, 2) if precision == "bfloat16" else (1, 4)
+    return 2 * tokens * _padded(channels + extra, size) * size
+
+
+def _parts(values: Tensor) -> Tensor:
+    """(N, 1) -> (N, 3) bfloat16 whose sum is as good as the float32 ``values``."""
+    found = []
+    for _ in range(PARTS):
+        found.append(values.bfloat16())
+        values = values - found[-1].float()
+    return torch.cat(found, dim=1)
+
+
+def _aligned(*shape: int, dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor whose rows start at multiples of 64 bytes: a matrix library may round differently for
+    rows that do not, and then the block an image stands in would show in the last bit."""
+    return torch.empty(*shape[:-1], _padded(shape[-1], dtype.itemsize), dtype=dtype)[..., : shape[-1]]
+
+
+def _padded(columns: int, size: int) -> int:
+    step = 64 // size
+    return -(-columns // step) * step
+
+
+class Matcher:
+    """Matches pairs one after the other; its buffers are used again. Not to be shared between threads."""
+
+    def __init__(self, tokens: int, channels: int, precision: Precision) -> None:
+        self._coarse = torch.empty(tokens, tokens, dtype=torch.bfloat16) if precision == "bfloat16" else None
+        self._fine: Tensor | None = None
+        self._proposed = np.empty((tokens, tokens), dtype=bool)
+        self._a, self._b = (np.empty((MOST * tokens, channels), dtype=np.float32) for _ in range(2))
+
+    @staticmethod
+    def nbytes(tokens: int, channels: int) -> int:
+        """Bytes that a matcher takes at most, in a fine product of a pair whose coarse one could not decide."""
+        return (
+            (2 + 4 + 1) * tokens * tokens
+            + 8 * MOST * tokens * channels
+            + 2 * operand_bytes(tokens, channels, "float32")
+        )
+
+    def match(self, left: Operands, i: int, right: Operands, j: int) -> tuple[Float32, Any, Float32, Any]:
+        """Distances (N,) from the tokens of ``left[i]`` to image ``right[j]`` and the nearest token's number (N,), and
+        the same from ``right[j]`` to ``left[i]``. Of several equally near tokens it is the first."""
+        a, b = left.tokens[i], right.tokens[j]
+        if self._coarse is None:
+            return self._match_finely(a, b, left.left[i], right.right[j])
+        torch.mm(left.left[i], right.right[j].T, out=self._coarse)
+        # A negative number's bits grow with its size, so the nearest has the smallest; the rare positive ones, where
+        # rounding has made a distance imaginary, are smaller still.
+        codes = self._coarse.view(torch.int16).numpy().view(np.uint16)
+        of_rows, of_columns = codes.min(axis=1), codes.min(axis=0)
+        if self._propose(codes, _bound(of_rows, left.rounding[i]), _bound(of_columns, right.rounding[j])):
+            return self._verify(a, b)
+        fine, other = operands(a[None], "float32"), operands(b[None], "float32")
+        return self._match_finely(a, b, fine.left[0], other.right[0])
+
+    def _match_finely(self, a: Float32, b: Float32, left: Tensor, right: Tensor) -> tuple[Float32, Any, Float32, Any]:
+        """The same by a float32 product of ``left`` and ``right``, the operands of ``a`` and ``b``."""
+        if self._fine is None:
+            self._fine = torch.empty(len(a), len(b))
+        half_squares = torch.mm(left, right.T, out=self._fine).neg_().numpy()
+        margin = np.float32(ACCUMULATED)
+        if self._propose(half_squares, half_squares.min(axis=1) + margin, half_squares.min(axis=0) + margin):
+            return self._verify(a, b)
+        self._proposed[:] = False  # equal backgrounds: any of the nearest is as good, the first is taken
+        every = np.arange(len(a))
+        self._proposed[every, half_squares.argmin(axis=1)] = True
+        self._proposed[half_squares.argmin(axis=0), every] = True
+        return self._verify(a, b)
+
+    def _propose(self, closeness: npt.NDArray[Any], of_rows: npt.NDArray[Any], of_columns: npt.NDArray[Any]) -> bool:
+        """Note all entries (N, N) up to the bound (N,) of their row or column: what may be nearest. False if they are
+        too many."""
+        for start in range(0, len(closeness), ROWS):
+            rows = slice(start, start + ROWS)
+            bound = np.maximum(of_rows[rows, None], of_columns)
+            np.less_equal(closeness[rows], bound, out=self._proposed[rows])
+        return bool(np.count_nonzero(self._proposed) <= len(self._a))
+
+    def _verify(self, a: Float32, b: Float32) -> tuple[Float32, Any, Float32, Any]:
+        """The nearest among what is proposed, at least one entry in every row and column."""
+        row, column = np.divmod(np.flatnonzero(self._proposed), len(b))
+        distance = self._distances(a, b, row, column)
+        forward = np.minimum.reduceat(distance, np.searchsorted(row, np.arange(len(a))))
+        backward = np.full(len(b), np.inf, dtype=np.float32)
+        np.minimum.at(backward, column, distance)
+        return (
+            forward,
+            _first(column, row, distance == forward[row], len(a)),
+            backward,
+            _first(row, column, distance == backward[column], len(b)),
+        )
+
+    def _distances(self, a: Float32, b: Float32, row: npt.NDArray[np.intp], column: npt.NDArray[np.intp]) -> Float32:
+        # "clip" because numpy would otherwise copy the buffer to be safe from an index error half-way
+        difference = np.take(a, row, axis=0, out=self._a[: len(row)], mode="clip")
+        difference -= np.take(b, column, axis=0, out=self._b[: len(row)], mode="clip")
+        return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)))
+
+
+def _bound(nearest: npt.NDArray[np.uint16], rounding: Float32) -> npt.NDArray[np.uint16]:
+    """(N,) codes of the nearest entries -> codes up to which an entry may be nearer in truth."""
+    half_squares = np.maximum(-(nearest.astype(np.uint32) << 16).view(np.float32), 0)
+    error = DEVIATIONS * rounding * np.sqrt(2 * half_squares) + np.float32(ACCUMULATED)
+    bits = (-(half_squares * np.float32(1 + 2**-8) + error)).view(np.uint32)
+    return np.asarray((bits + 0x7FFF) >> 16, dtype=np.uint16)
+
+
+def _first(value: npt.NDArray[np.intp], place: npt.NDArray[np.intp], chosen: Any, count: int) -> Any:
+    """(count,) of ``place`` the first chosen ``value``."""
+    at = np.flatnonzero(chosen)[::-1]
+    first = np.empty(count, dtype=index_type(count))
+    first[place[at]] = value[at]
+    return first
