@@ -1,4 +1,4 @@
-"""Large batches: does a photo cost what it costs in a batch of 200, is memory kept, is the answer that of exact matching?
+"""Large batches: does a photo cost what it costs in a batch of 200, is memory kept, is the answer the exact one?
 
     python benchmarks/large.py FOLDER > benchmarks/large.md
 
@@ -44,7 +44,9 @@ def main() -> None:
         few.mkdir()
         for photo in sorted((small / "photos").iterdir())[:200]:
             (few / photo.name).write_bytes(photo.read_bytes())
-    print(f"# Large batches\n\nMeasured {date.today()}: {os.cpu_count()} cores. Command: `python benchmarks/large.py FOLDER`.\n")
+    print(
+        f"# Large batches\n\nMeasured {date.today()}: {os.cpu_count()} cores. Command: `python benchmarks/large.py FOLDER`.\n"
+    )
     print(
         f"{PHOTOS} washers of {SIDE} x {SIDE} at --size {SIZE}, {SPORADIC} with a flaw of their own and "
         f"{', '.join(map(str, RECURRING))} in groups that share one; nothing cached before.\n"
@@ -108,7 +110,9 @@ def _scan(photos: Path, out: Path, *options: str) -> dict[str, Any]:
 
 
 def _idle() -> float:
-    program = "import blemish.scanning; from blemish.features.registry import load_backbone; load_backbone('effnet-lite2')"
+    program = (
+        "import blemish.scanning; from blemish.features.registry import load_backbone; load_backbone('effnet-lite2')"
+    )
     process = subprocess.Popen([sys.executable, "-c", program])
     return os.wait4(process.pid, 0)[2].ru_maxrss * 1024 / 1e6
 

@@ -27,9 +27,9 @@ import numpy as np
 import torch
 
 from batches import synthetic
-from blemish.cluster import connect
 from blemish.features.neighbourhood import token_grids
 from blemish.features.registry import load_backbone
+from blemish.matching.cluster import connect
 from blemish.matching.engine import match
 from blemish.matching.executor import Executor, LocalExecutor
 from blemish.matching.pairs import choose_precision

@@ -166,7 +166,7 @@ def test_interrupting_leaves_nothing(
     def interrupt(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("blemish.scanning.extract", interrupt)
+    monkeypatch.setattr("blemish.extraction.extract", interrupt)
     assert call(monkeypatch, "scan", parts, *FAST) == 1
     assert "parts-blemish' was not written" in capsys.readouterr().err
     assert [file.name for file in parts.parent.iterdir()] == ["parts"]

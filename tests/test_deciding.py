@@ -101,8 +101,8 @@ def test_the_family_is_the_recurring_flaw(result: Result, recurring: set[str]) -
 
 def test_what_a_run_with_a_family_holds(fresh: Path, recurring: set[str]) -> None:
     assert {file.name for file in fresh.iterdir()} == {
-        *("cache", "diagnosis.json", "families.json", "maps", "overlays", "report.html"),
-        *("results.csv", "results.jsonl", "run.json"),
+        *("cache", "diagnosis.json", "division.json", "families.json", "maps", "overlays"),
+        *("report.html", "results.csv", "results.jsonl", "run.json"),
     }
     assert {path: row["family"] for path, row in rows_of(fresh).items()} == {
         path: "1" if path in recurring else "" for path in rows_of(fresh)

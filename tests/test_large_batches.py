@@ -123,10 +123,9 @@ def test_a_scan_that_breaks_off_goes_on_with_the_same_bits(parts: Path, monkeypa
                 raise KeyboardInterrupt
             yield found
 
-    monkeypatch.setattr(executor.LocalExecutor, "run", broken)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(executor.LocalExecutor, "run", broken)
         scan(parts, MOCK)
-    monkeypatch.undo()
     result = scan(parts, MOCK)
     compared, taken_over = pairs(result)
     assert compared + taken_over == PHOTOS * (PHOTOS - 1) // 2
@@ -220,6 +219,11 @@ def test_a_run_that_cannot_grow_says_why(
     harm(run)
     with pytest.raises(InputError, match=words):
         scan(rest, MOCK, extends=run)
+
+
+def test_tiles_of_other_features_are_not_taken_over(parts: Path, tmp_path: Path) -> None:
+    run, rest = grow(parts, tmp_path, lambda at: at < 40)
+    assert pairs(scan(rest, MOCK, extends=run, radii=(3,))) == (PHOTOS * (PHOTOS - 1) // 2, 0)
 
 
 def test_nothing_new_is_said(parts: Path, tmp_path: Path) -> None:

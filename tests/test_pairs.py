@@ -251,3 +251,33 @@ def test_the_choice_of_precision_has_a_reason() -> None:
     precision, reason = choose_precision()
     assert precision in PRECISIONS
     assert "bfloat16" in reason
+
+
+def one_strong_direction(channels: int, strength: float, spread: float) -> np.ndarray:
+    """All channels alike but the first few, by which alone tokens differ."""
+    z = np.ones((2, 300, 168))
+    z[..., :channels] = strength + spread * np.random.default_rng(0).normal(size=(2, 300, channels))
+    return unit(z)
+
+
+@precisions
+@pytest.mark.parametrize(
+    ("channels", "strength", "spread"),
+    [
+        # two strong channels: bfloat16 does not see most of the differences
+        (2, 30, 3),
+        # one channel, some distances below the steps of bfloat16
+        (1, 3, 1),
+        # two channels no stronger than the others
+        (2, 1, 4),
+    ],
+)
+def test_tokens_that_differ_in_few_channels_are_exact(
+    channels: int, strength: float, spread: float, precision: str
+) -> None:
+    assert_exact(one_strong_direction(channels, strength, spread), precision)
+
+
+def test_many_tokens_of_two_channels_are_exact() -> None:
+    """On a circle, as close as tokens can be without being alike."""
+    assert_exact(unit_tokens(3, 700, 2), "bfloat16")

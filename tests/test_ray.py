@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 from blemish import remote_features
-from blemish.cluster import Cluster, connect
 from blemish.errors import ConfigError, RunError
 from blemish.extraction import Branch, extract
 from blemish.features.cache import FeatureCache
 from blemish.features.registry import load_backbone
 from blemish.inputs.images import PhotoFile
 from blemish.matching import ray_executor
+from blemish.matching.cluster import Cluster, connect
 from blemish.matching.cuda import CudaExecutor
 from blemish.matching.engine import match
 from blemish.matching.executor import Executor, Job, LocalExecutor
@@ -276,7 +276,7 @@ def test_nothing_is_printed_and_nothing_stays(tmp_path: Path) -> None:
     """A process of its own that starts Ray on this machine, loses a worker and ends."""
     code = """
 import json, os, signal
-from blemish.cluster import connect
+from blemish.matching.cluster import connect
 def work(fatal):
     if fatal and not os.path.exists("killed"):
         open("killed", "w").close()
@@ -304,7 +304,7 @@ print(json.dumps({"pids": pids, "lost": cluster.lost}))
 def test_a_cluster_that_is_not_there() -> None:
     """In a process that has not joined one."""
     code = """
-from blemish.cluster import connect
+from blemish.matching.cluster import connect
 from blemish.errors import ConfigError
 for address in ("127.0.0.1:9", "somewhere", "ray://127.0.0.1:10001", "auto"):
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blemish.rescoring import Rescoring, Sensitive
+from blemish.rescoring import Part, Rescoring, Sensitive
 from blemish.scoring.families import Alternatives, FoundFamily, Pass, alternatives
 from blemish.scoring.families.refine import family_map, find_alternatives
 from blemish.scoring.fusion import fuse_backbones
@@ -48,10 +49,10 @@ def three_families(passes: Sequence[Pass], seed: int = 0) -> list[FoundFamily]:
 def rescoring_of(passes: Sequence[Pass], found: Sequence[FoundFamily], of_backbone: tuple[int, ...]) -> Rescoring:
     second = alternatives(passes, found)
     embeddings = unit(np.random.default_rng(1).normal(size=(IMAGES, 8)))
+    sensitive = tuple(Sensitive.of(one, K, other) for one, other in zip(passes, second, strict=True))
     return Rescoring(
-        passes=tuple(Sensitive.of(one, K, other) for one, other in zip(passes, second, strict=True)),
+        parts=(Part(sensitive, K, tuple((number,) for number in range(len(found)))),),
         of_backbone=of_backbone,
-        k=K,
         shape=(31, 31),
         image_score="max",
         rscin=(1, 2),
@@ -108,7 +109,7 @@ def test_scores_only_rise_with_what_is_excluded() -> None:
     pairs = [(few, more) for few in SUBSETS for more in SUBSETS if set(few) < set(more) and {1, 2} - set(more)]
     for few, more in pairs:
         if 0 not in set(more) - set(few):
-            for one in rescoring.passes:
+            for one in rescoring.parts[0].passes:
                 risen = one.without(more, K) - one.without(few, K)
                 assert risen.min() > -1e-6
                 assert risen.max() > 0
@@ -153,7 +154,7 @@ def test_maps_are_the_mean_over_the_passes_of_a_backbone() -> None:
     (one, _) = batch()
     passes = [one, one]
     rescoring = rescoring_of(passes, three_families(passes), (2,))
-    single = [each.without({0, 2}, K) for each in rescoring.passes]
+    single = [each.without({0, 2}, K) for each in rescoring.parts[0].passes]
     assert np.abs(single[0] - single[1]).max() > 0, "the premise: the passes exclude different tokens"
     np.testing.assert_allclose(rescoring.maps({0, 2}), np.mean(single, axis=0), atol=1e-6)
 
@@ -183,12 +184,12 @@ def test_saved_and_read_again_it_is_the_same_to_the_bit(tmp_path: Path, with_fam
     file = tmp_path / "rescoring.npz"
     rescoring.save(file)
     back = Rescoring.load(file)
-    settings_of = ("of_backbone", "k", "shape", "image_score", "rscin")
+    settings_of = ("of_backbone", "shape", "image_score", "rscin")
     assert [getattr(back, name) for name in settings_of] == [getattr(rescoring, name) for name in settings_of]
-    assert [len(one.alternatives.levels) for one in back.passes] == [
-        len(one.alternatives.levels) for one in rescoring.passes
+    assert [len(one.alternatives.levels) for one in back.parts[0].passes] == [
+        len(one.alternatives.levels) for one in rescoring.parts[0].passes
     ]
-    for one, two in zip(rescoring.passes, back.passes, strict=True):
+    for one, two in zip(rescoring.parts[0].passes, back.parts[0].passes, strict=True):
         for name in ("scores", "slot", "distances"):
             assert getattr(one, name).dtype == getattr(two, name).dtype
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -215,3 +216,21 @@ def test_a_damaged_file_raises_what_is_promised(tmp_path: Path, damage: str) -> 
         file.write_bytes({"empty": b"", "text": b"hello", "cut": content[:half], "zeroed": content}[damage])
     with pytest.raises((OSError, ValueError, KeyError)):
         Rescoring.load(file).maps({0, 1, 2})
+
+
+def test_parts_are_scored_apart_and_a_family_has_its_own_numbers_in_each(tmp_path: Path) -> None:
+    """Two parts that happen to hold the same photos; family 0 of the batch is family 1 in the first, and 0 and 2 in
+    the second."""
+    passes = batch()
+    one = rescoring_of(passes, three_families(passes), (2,))
+    (part,) = one.parts
+    both = replace(
+        one,
+        parts=(replace(part, numbers=((1,), (2,))), replace(part, numbers=((0, 2), ()))),
+        embeddings=np.concatenate([one.embeddings, one.embeddings]),
+    )
+    expected = {0: (one.maps({1}), one.maps({0, 2})), 1: (one.maps({2}), one.maps(()))}
+    both.save(tmp_path / "rescoring.npz")
+    for each in (both, Rescoring.load(tmp_path / "rescoring.npz")):
+        for family, maps in expected.items():
+            np.testing.assert_array_equal(each.maps({family}), np.concatenate(maps))

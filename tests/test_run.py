@@ -35,6 +35,7 @@ def test_every_file_of_a_run(result: Result, tmp_path: Path) -> None:
     out = result.save(tmp_path / "run")
     assert sorted(file.name for file in out.iterdir()) == [
         "diagnosis.json",
+        "division.json",
         "families.json",
         "maps",
         "overlays",

@@ -42,11 +42,11 @@ def true_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def assert_nearest(distances: np.ndarray, index: np.ndarray, exact: np.ndarray) -> None:
-    """``distances`` (N,) are the smallest of every row of ``exact`` (N, N) to a millionth, and ``index`` is where they
-    stand; of two within a millionth either will do."""
+    """``distances`` (N,) are the smallest of every row of ``exact`` (N, N), to the precision of float32, and ``index``
+    is where they stand; of two that are so near each other either will do."""
     smallest = exact.min(axis=1)
-    np.testing.assert_allclose(distances, smallest, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(exact[np.arange(len(exact)), index], smallest, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(distances, smallest, rtol=2e-6, atol=1e-9)
+    np.testing.assert_allclose(exact[np.arange(len(exact)), index], smallest, rtol=2e-6, atol=1e-9)
 
 
 def stored(z: np.ndarray, on_disk: bool = False) -> ArrayStore:

@@ -106,6 +106,12 @@ def scan(
     ] = None,
     maps: Annotated[str | None, typer.Option(help="Resolution of the written maps: working, original or none.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="local, or ray: a cluster of machines (docs/scale-out.md).")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="The cluster, host:port or auto; default: one is started on this machine.")
+    ] = None,
     memory: Annotated[
         str | None, typer.Option(help="Most memory to use, e.g. 2GiB; default: half of what is free.")
     ] = None,
@@ -139,6 +145,8 @@ def scan(
         screen=screen,
         maps=maps,
         device=device,
+        executor=executor,
+        ray_address=ray_address,
         memory=memory,
         threads=threads,
         cache=cache,

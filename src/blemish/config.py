@@ -139,6 +139,8 @@ class ScanConfig:
     screen: float = 1.0  # share of those, the most similar as a whole, that each photo is compared with
     maps: str = "working"  # resolution of the written maps: working, original or none
     device: str = "auto"  # auto, cpu, cuda, cuda:1
+    executor: str = "local"  # local: this machine; ray: a cluster
+    ray_address: str | None = None  # of the cluster, host:port or auto; None: one that is started on this machine
     memory: int | None = None  # bytes this process may take; None: half of what is free
     threads: int | None = None  # None: all cores
     cache: bool = True  # keep features in the user's cache, so that the next scan of a photo is quick
@@ -159,6 +161,14 @@ class ScanConfig:
             (
                 self.memory is not None and self.memory < 2**28,
                 f"memory is at least 256MiB; received {self.memory} bytes.",
+            ),
+            (
+                self.executor not in ("local", "ray"),
+                f"executor is local or ray; received {self.executor!r}.",
+            ),
+            (
+                self.ray_address is not None and self.executor != "ray",
+                "ray_address is the address of a Ray cluster; add --executor ray.",
             ),
             (
                 self.subset is not None and self.subset != 0 and self.subset < SMALLEST_SUBSET,
@@ -230,7 +240,7 @@ def with_options(config: ScanConfig, options: dict[str, Any]) -> ScanConfig:
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("backbone", "fit", "image_score", "maps", "device"), (str,)),
+    **dict.fromkeys(("backbone", "fit", "image_score", "maps", "device", "executor", "ray_address"), (str,)),
     **dict.fromkeys(("layers", "radii", "rscin"), (tuple,)),
     **dict.fromkeys(("size", "memory", "threads", "subset"), (int,)),
     **dict.fromkeys(("join", "cache"), (bool,)),

@@ -18,10 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from blemish.comparing import compare
-from blemish.extraction import Branch, Extracted, extract, largest_shape
+from blemish.extraction import Branch, Extracted, largest_shape
 from blemish.inputs.images import PhotoFile
 from blemish.matching.engine import NearestTable, match
-from blemish.matching.pairs import choose_precision
 from blemish.matching.screening import most_similar, references
 from blemish.matching.tile_log import TileLog
 from blemish.part_file import DonePart, read_part, write_part
@@ -29,6 +28,7 @@ from blemish.paths import cache_dir
 from blemish.planning import Plan, require_enough
 from blemish.progress import Advance
 from blemish.scoring.mutual import neighbours
+from blemish.workplace import Workplace
 
 __all__ = ["Stages", "do_part", "drop_tiles", "kept_parts", "kept_tiles", "prune"]
 
@@ -52,19 +52,23 @@ def kept_parts() -> Path:
     return cache_dir() / "parts"
 
 
-def do_part(plan: Plan, number: int, first: int, k: int, earlier: Sequence[str], stages: Stages) -> DonePart:
+def do_part(
+    plan: Plan, place: Workplace, number: int, first: int, k: int, earlier: Sequence[str], stages: Stages
+) -> DonePart:
     """Part ``number`` of the plan, whose first photo is number ``first`` of the batch.
 
     ``earlier``: names of tile logs of a run that is extended, one for each pass, from which pairs are taken over."""
     photos = plan.parts[number]
-    name = _name(_features(plan), plan.config.as_dict()["families"], k, plan.screen, first, _stats(photos))
+    name = _name(
+        _features(plan), plan.config.as_dict()["families"], k, plan.screen, place.arithmetic, first, _stats(photos)
+    )
     file = kept_parts() / f"{name}.npz" if plan.config.cache and plan.divided else None
     if file and (done := read_part(file)):
         _skip(done, stages)
         return done
     branches = [replace(branch, token_sets=[], embeddings=[]) for branch in plan.branches]
     with stages.stage("reading photos", len(photos)) as advance:
-        extracted = extract(
+        extracted = place.extract(
             photos,
             branches,
             plan.budget,
@@ -76,7 +80,7 @@ def do_part(plan: Plan, number: int, first: int, k: int, earlier: Sequence[str],
     require_enough(len(extracted.photos), plan.unreadable | extracted.unreadable, plan.listing)
     if plan.divided:
         plan.budget.release(extracted.pixels)
-    done = _compared(plan, branches, extracted, first, k, earlier, stages)
+    done = _compared(plan, place, branches, extracted, first, k, earlier, stages)
     if file:
         write_part(done, file)
     return done
@@ -84,6 +88,7 @@ def do_part(plan: Plan, number: int, first: int, k: int, earlier: Sequence[str],
 
 def _compared(
     plan: Plan,
+    place: Workplace,
     branches: Sequence[Branch],
     extracted: Extracted,
     first: int,
@@ -100,14 +105,22 @@ def _compared(
     logs: list[TileLog] = []
     with ExitStack() as opened, stages.stage("comparing photos", pairs * len(sets)) as advance:
         for number, (branch, tokens) in enumerate(sets):
-            log = _log(plan, branch, number, tokens.store.shape, extracted.sha256)
+            known = earlier[number] if number < len(earlier) else ""
+            log = _log(plan, place, branch, number, tokens.store.shape, extracted.sha256, known)
             if log:
                 opened.callback(log.close)
                 logs.append(log)
-                if number < len(earlier):
-                    log.take_over(kept_tiles() / earlier[number], extracted.sha256, tokens.store.shape[1])
-            tables.append(match(tokens.store, plan.budget, wanted=wanted, log=log, progress=advance))
-    known = sum(log.taken_over for log in logs)
+            tables.append(
+                match(
+                    tokens.store,
+                    plan.budget,
+                    executor=place.executor,
+                    wanted=wanted,
+                    log=log,
+                    progress=advance,
+                )
+            )
+    taken_over = sum(log.taken_over for log in logs)
     count = references(images, plan.screen)
     with stages.stage("finding families" if plan.config.families.rule != "off" else "scoring", len(sets)) as advance:
         compared = compare(
@@ -129,8 +142,8 @@ def _compared(
         clipped=tuple(extracted.clipped),
         compared=compared,
         from_cache=extracted.from_cache,
-        pairs=pairs * len(sets) - known,
-        known_pairs=known,
+        pairs=pairs * len(sets) - taken_over,
+        known_pairs=taken_over,
         tiles=tuple(log.folder.name for log in logs),
         pixels=None if plan.divided else extracted.pixels,
     )
@@ -166,12 +179,25 @@ def prune(limit: int = LIMIT) -> None:
             excess -= size
 
 
-def _log(plan: Plan, branch: Branch, number: int, shape: tuple[int, ...], sha256: Sequence[str]) -> TileLog | None:
-    """The log of one pass over these photos. Photos are known by their bytes: the deal and the names do not matter."""
+def _log(
+    plan: Plan,
+    place: Workplace,
+    branch: Branch,
+    number: int,
+    shape: tuple[int, ...],
+    sha256: Sequence[str],
+    earlier: str,
+) -> TileLog | None:
+    """The log of one pass over these photos, with what an ``earlier`` one knows. Photos are known by their bytes: the
+    deal and the names do not matter."""
     if not plan.config.cache:
         return None
-    name = _name(_features_of(plan, branch), number, shape[1:], choose_precision()[0], sorted(sha256))
-    return TileLog.open(kept_tiles() / name, sha256)
+    features = _name(_features_of(plan, branch), number, shape[1:], place.arithmetic)
+    log = TileLog.open(kept_tiles() / f"{features[:16]}-{_name(sorted(sha256))[:16]}", sha256)
+    # of other features, or matched by another kind of processor, the distances are others
+    if log and earlier and earlier.partition("-")[0] == features[:16]:
+        log.take_over(kept_tiles() / earlier, sha256, shape[1])
+    return log
 
 
 def _features(plan: Plan) -> list[Any]:

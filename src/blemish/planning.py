@@ -9,7 +9,7 @@ from pathlib import Path
 from blemish import batch_health, machine
 from blemish.config import ScanConfig
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
-from blemish.extraction import Branch, largest_shape
+from blemish.extraction import ACTIVATIONS, Branch, largest_shape
 from blemish.features.cache import FeatureCache
 from blemish.features.registry import Backbone, load_backbone
 from blemish.inputs.images import Header, PhotoFile, median_aspect, probe, sixteen_bit_ceiling
@@ -22,7 +22,6 @@ __all__ = ["Plan", "make_plan", "require_enough"]
 
 DEAL = 0  # seed of the deal: the same photos are dealt alike, so that a killed scan goes on where it stopped
 FEWEST = 3  # photos: with two, each is the other's only judge, and who is odd cannot be told
-PER_PIXEL = 900  # bytes a pixel of the working size that a network's activations take at their peak
 PER_DECODED_PIXEL = 10  # bytes: the decoder's own buffer, the array and a copy while converting or turning
 LEAST_FOR_ARRAYS = 2**26
 PER_PHOTO = 32 * 2**10  # bytes that a photo of a large batch keeps from its part to the end: scores, embedding, names
@@ -187,7 +186,7 @@ def _budget(
     """How many photos to decode at once, and what of ``--memory`` is left for arrays once the interpreter, the
     weights, the network's activations and the decoders have theirs."""
     total = config.memory or machine.available_memory() // 2
-    activations = max(branch.shape[0] * branch.shape[1] for branch in branches) * PER_PIXEL
+    activations = max(branch.shape[0] * branch.shape[1] for branch in branches) * ACTIVATIONS
     largest = max(headers.values(), key=lambda header: header.width * header.height)
     decoding = largest.width * largest.height * PER_DECODED_PIXEL
     left = total - machine.resident_memory() - activations

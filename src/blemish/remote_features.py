@@ -18,17 +18,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish.cluster import Cluster
 from blemish.errors import RunError
 from blemish.extraction import Branch, Extracted, TokenSet, extract, largest_shape
 from blemish.features.cache import FeatureCache, half
 from blemish.features.registry import Backbone, load_backbone
 from blemish.inputs.images import PhotoFile
+from blemish.matching.cluster import Cluster
 from blemish.matching.store import ArrayStore, Budget
 
 __all__ = ["extract_remotely"]
 
 SHARD = 4  # photos a task on a core, about a second's work
+DECODERS = 4  # threads that decode for a GPU, which would wait for one most of the time
 UNBOUNDED = 2**62  # bytes: a shard is small, and lives in its worker's memory
 
 RGB = npt.NDArray[np.uint8]
@@ -152,7 +153,9 @@ def _reason(photo: PhotoFile, host: str, branches: Sequence[Branch], deep_ceilin
 def _extract(photos: list[PhotoFile], settings: list[_Settings], deep_ceiling: int, batch: int) -> _Shard:
     """The task: a shard of photos on one core or one GPU."""
     branches = [_branch(one) for one in settings]
-    found = extract(photos, branches, Budget(UNBOUNDED, Path()), deep_ceiling=deep_ceiling, batch=batch, decoders=1)
+    decoders = 1 if all(branch.device == "cpu" for branch in branches) else DECODERS
+    budget = Budget(UNBOUNDED, Path())
+    found = extract(photos, branches, budget, deep_ceiling=deep_ceiling, batch=batch, decoders=decoders)
     numbers = {photo.path: number for number, photo in enumerate(photos)}
     return _Shard(
         host=socket.gethostname(),

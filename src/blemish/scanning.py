@@ -27,7 +27,6 @@ from blemish.extending import Earlier
 from blemish.family_facts import family_of
 from blemish.inputs.images import read_photo, resize
 from blemish.inputs.layouts import list_photos
-from blemish.matching.pairs import choose_precision
 from blemish.matching.screening import references
 from blemish.part_file import DonePart
 from blemish.parts import Stages, do_part, drop_tiles, prune
@@ -35,6 +34,7 @@ from blemish.planning import Plan, make_plan
 from blemish.progress import Advance, Progress, Silent
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
 from blemish.scoring.mutual import neighbours
+from blemish.workplace import Workplace, workplace
 
 __all__ = ["scan"]
 
@@ -78,11 +78,13 @@ def scan(
             )
         for line in plan.opening():
             progress.note(line)
-        done = _parts(plan, earlier, clock, progress)
+        with workplace(config, plan.device, plan.budget.left) as place:
+            progress.note(f"{place.reason[0].upper()}{place.reason[1:]}")
+            done = _parts(plan, place, earlier, clock, progress)
         for part in done:
             plan.unreadable |= part.unreadable
         batch = _Batch.of(done)
-        with clock.quiet("joining subsets" if plan.divided else "scoring"):
+        with clock.quiet("joining"):
             compared = together(
                 [part.compared for part in done],
                 plan.branches,
@@ -92,7 +94,7 @@ def scan(
                 config,
                 decisions,
             )
-    return replace(_result(plan, done, batch, compared, clock, progress), decisions=tuple(decisions))
+    return replace(_result(plan, place, done, batch, compared, clock, progress), decisions=tuple(decisions))
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,10 @@ class _Batch:
         )
 
 
-def _parts(plan: Plan, earlier: Earlier | None, clock: _Clock, progress: Progress) -> list[DonePart]:
+def _parts(plan: Plan, place: Workplace, earlier: Earlier | None, clock: _Clock, progress: Progress) -> list[DonePart]:
     """Every part in turn; of a large batch under one bar."""
     sizes = [len(part) for part in plan.parts]
-    cost = estimate(plan.branches, sizes, plan.screen, plan.budget)
+    cost = estimate(plan.branches, sizes, plan.screen, plan.budget, place)
     progress.note(cost.text)
     k = neighbours(plan.config.k, references(min(sizes), plan.screen) + 1)
     done: list[DonePart] = []
@@ -121,7 +123,7 @@ def _parts(plan: Plan, earlier: Earlier | None, clock: _Clock, progress: Progres
         for number in range(len(plan.parts)):
             # An extended run's last part was dealt anew into what stands from there on; its tiles serve them all.
             tiles = earlier.tiles if earlier and number >= len(earlier.parts) - 1 else ()
-            done.append(do_part(plan, number, sum(len(part.paths) for part in done), k, tiles, stages))
+            done.append(do_part(plan, place, number, sum(len(part.paths) for part in done), k, tiles, stages))
             if number == 0:
                 progress.note(plan.sees(done[0].compared.grids[0][0]))
     known = sum(part.known_pairs for part in done)
@@ -133,7 +135,13 @@ def _parts(plan: Plan, earlier: Earlier | None, clock: _Clock, progress: Progres
 
 
 def _result(
-    plan: Plan, done: Sequence[DonePart], batch: _Batch, compared: Compared, clock: _Clock, progress: Progress
+    plan: Plan,
+    place: Workplace,
+    done: Sequence[DonePart],
+    batch: _Batch,
+    compared: Compared,
+    clock: _Clock,
+    progress: Progress,
 ) -> Result:
     rows, order = _rows(plan, batch, compared)
     cache_problems = [branch.cache.broken for branch in plan.branches if branch.cache]
@@ -175,7 +183,7 @@ def _result(
                 "k": first.compared.k,
                 "subsets": len(done),
                 "compared_with": references(len(first.paths), plan.screen),
-                "precision": choose_precision()[0],
+                "matching": place.reason,
                 "pairs": {
                     "compared": sum(part.pairs for part in done),
                     "taken_over": sum(part.known_pairs for part in done),

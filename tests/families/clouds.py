@@ -86,19 +86,18 @@ def cloud(
     seed: int = 0,
     grid: tuple[int, int] = GRID,
     patch: tuple[int, int] = (2, 3),
-    tails: bool = True,
+    dimensions: int = 3,
 ) -> Planted:
     """``groups``: photos that share a look, each group its own look at its own place; ``sporadic``: photos with a look
-    of their own; ``variants``: shares of the photos whose every place looks otherwise; ``tails``: now and then an
-    ordinary token lies far out on its manifold."""
+    of their own; ``variants``: shares of the photos whose every place looks otherwise; ``dimensions``: of the
+    manifold at each place; the fewer, the sooner two tokens at its end agree by chance."""
     rng = np.random.default_rng(seed)
     count = grid[0] * grid[1]
     bases = unit(rng.normal(size=(len(variants), count, CHANNELS)))
-    directions = rng.normal(size=(len(variants), count, 3, CHANNELS)) / CHANNELS**0.5
+    directions = rng.normal(size=(len(variants), count, dimensions, CHANNELS)) / CHANNELS**0.5
     bounds = np.round(np.cumsum(variants) * images).astype(int)
     variant = rng.permutation(np.searchsorted(bounds, np.arange(images), side="right"))
-    shape = images, count, 3
-    latent = rng.normal(size=shape) if tails else rng.uniform(-(3**0.5), 3**0.5, shape)
+    latent = rng.normal(size=(images, count, dimensions))
     raw = bases[variant] + SPREAD * np.einsum("bnd,bndc->bnc", latent, directions[variant])
     raw += rng.normal(0, 0.01, raw.shape)
     shuffled = rng.permutation(images)

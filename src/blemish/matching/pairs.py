@@ -22,14 +22,12 @@ __all__ = ["Matcher", "Operands", "Precision", "choose_precision", "index_type",
 Float32 = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 
+Matched = tuple[Float32, npt.NDArray[np.integer[Any]], Float32, npt.NDArray[np.integer[Any]]]
 Precision = str  # of the product's operands: "bfloat16" or "float32"
 
 ROWS = 64  # rows of a product that are compared with their bounds at once: they and the result stay in the cache
 PARTS = 3  # bfloat16 numbers that hold the digits of a float32
-MOST = 4  # proposals a token, on average; with more, as on a flat background, a finer product decides
-ROUNDED = 2**-9 / 3**0.5  # error of a bfloat16 operand, relative, root mean square
-DEVIATIONS = np.float32(4)  # of the rounding error, which a proposal may be off
-ACCUMULATED = 1e-6  # error of a float32 sum of products of unit vectors
+MOST = 8  # proposals a token, on average; with more, as on a flat background, a finer product decides
 
 
 def index_type(tokens: int) -> np.dtype[Any]:
@@ -60,7 +58,7 @@ class Operands:
     tokens: Float32  # (n, N, C)
     left: Tensor  # (n, N, C + extra) in the product's precision
     right: Tensor
-    rounding: Float32  # (n, N): a product's error in d^2 / 2, standard deviation, is at most about this times d
+    rounding: Float32  # (n, N): how far each token was moved when it was rounded
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -76,8 +74,11 @@ def operands(tokens: Float32, precision: Precision) -> Operands:
     channels = z.shape[2]
     dtype, extra = (torch.bfloat16, 2 * PARTS) if precision == "bfloat16" else (torch.float32, 1)
     left, right = (_aligned(*z.shape[:2], channels + extra, dtype=dtype) for _ in range(2))
-    for image, on_left, on_right in zip(z, left, right, strict=True):  # one by one: copies of a block would be large
+    rounding = np.empty(tokens.shape[:2], dtype=np.float32)
+    # one by one: copies of a block would be large
+    for image, on_left, on_right, moved in zip(z, left, right, rounding, strict=True):
         on_left[:, :channels] = on_right[:, :channels] = rounded = image.to(dtype)
+        moved[:] = torch.linalg.vector_norm(image - rounded.float(), dim=1).numpy()
         half_norm = rounded.float().square().sum(-1, keepdim=True) / 2
         if precision == "float32":
             on_right[:, channels:] = half_norm + 0.5
@@ -86,9 +87,7 @@ def operands(tokens: Float32, precision: Precision) -> Operands:
             parts = _parts(half_norm)
             on_left[:, channels:] = torch.cat([-parts, torch.full_like(parts, -1)], dim=1)
             on_right[:, channels:] = torch.cat([torch.ones_like(parts), parts], dim=1)
-    # The rounding of both tokens counts along the line between them, where strong channels weigh more.
-    strong = np.sqrt(np.einsum("ijk,ijk,ijk,ijk->ij", tokens, tokens, tokens, tokens, optimize=False))
-    return Operands(tokens, left, right, np.float32(2**0.5 * ROUNDED) * strong)
+    return Operands(tokens, left, right, rounding)
 
 
 def operand_bytes(tokens: int, channels: int, precision: Precision) -> int:
@@ -122,47 +121,60 @@ class Matcher:
 
     def __init__(self, tokens: int, channels: int, precision: Precision) -> None:
         self._coarse = torch.empty(tokens, tokens, dtype=torch.bfloat16) if precision == "bfloat16" else None
-        self._fine: Tensor | None = None
+        self._fine = torch.empty(tokens, tokens) if precision == "float32" else None
         self._proposed = np.empty((tokens, tokens), dtype=bool)
         self._a, self._b = (np.empty((MOST * tokens, channels), dtype=np.float32) for _ in range(2))
 
     @staticmethod
     def nbytes(tokens: int, channels: int) -> int:
-        """Bytes that a matcher takes at most, in a fine product of a pair whose coarse one could not decide."""
-        return (
-            (2 + 4 + 1) * tokens * tokens
-            + 8 * MOST * tokens * channels
-            + 2 * operand_bytes(tokens, channels, "float32")
-        )
+        """Bytes that a matcher takes at most."""
+        product = (4 + 1) * tokens * tokens
+        in_float64 = 8 * tokens * (2 * channels + 4 * ROWS)
+        return product + 8 * MOST * tokens * channels + in_float64
 
-    def match(self, left: Operands, i: int, right: Operands, j: int) -> tuple[Float32, Any, Float32, Any]:
+    def match(self, left: Operands, i: int, right: Operands, j: int) -> Matched:
         """Distances (N,) from the tokens of ``left[i]`` to image ``right[j]`` and the nearest token's number (N,), and
         the same from ``right[j]`` to ``left[i]``. Of several equally near tokens it is the first."""
         a, b = left.tokens[i], right.tokens[j]
         if self._coarse is None:
-            return self._match_finely(a, b, left.left[i], right.right[j])
+            return self._match_in_float32(a, b, left.left[i], right.right[j])
         torch.mm(left.left[i], right.right[j].T, out=self._coarse)
         # A negative number's bits grow with its size, so the nearest has the smallest; the rare positive ones, where
         # rounding has made a distance imaginary, are smaller still.
         codes = self._coarse.view(torch.int16).numpy().view(np.uint16)
-        of_rows, of_columns = codes.min(axis=1), codes.min(axis=0)
-        if self._propose(codes, _bound(of_rows, left.rounding[i]), _bound(of_columns, right.rounding[j])):
+        of_left, of_right = left.rounding[i], right.rounding[j]
+        of_rows = _bound(codes.min(axis=1), of_left + of_right.max(), a.shape[1])
+        of_columns = _bound(codes.min(axis=0), of_right + of_left.max(), a.shape[1])
+        if self._propose(codes, of_rows, of_columns):
             return self._verify(a, b)
-        fine, other = operands(a[None], "float32"), operands(b[None], "float32")
-        return self._match_finely(a, b, fine.left[0], other.right[0])
+        return self._match_finely(a, b)
 
-    def _match_finely(self, a: Float32, b: Float32, left: Tensor, right: Tensor) -> tuple[Float32, Any, Float32, Any]:
-        """The same by a float32 product of ``left`` and ``right``, the operands of ``a`` and ``b``."""
-        if self._fine is None:
-            self._fine = torch.empty(len(a), len(b))
+    def _match_in_float32(self, a: Float32, b: Float32, left: Tensor, right: Tensor) -> Matched:
+        """By a product of ``left`` and ``right``, the operands of ``a`` and ``b``."""
+        assert self._fine is not None
         half_squares = torch.mm(left, right.T, out=self._fine).neg_().numpy()
-        margin = np.float32(ACCUMULATED)
+        margin = _accumulated(a.shape[1])
         if self._propose(half_squares, half_squares.min(axis=1) + margin, half_squares.min(axis=0) + margin):
             return self._verify(a, b)
-        self._proposed[:] = False  # equal backgrounds: any of the nearest is as good, the first is taken
-        every = np.arange(len(a))
-        self._proposed[every, half_squares.argmin(axis=1)] = True
-        self._proposed[half_squares.argmin(axis=0), every] = True
+        return self._match_finely(a, b)
+
+    def _match_finely(self, a: Float32, b: Float32) -> Matched:
+        """By a product in float64, four times as slow, in which nothing but equal tokens is equally near: for flat
+        backgrounds, where every token is nearly the nearest of every other."""
+        y = torch.from_numpy(b).double()
+        half_norms = y.square().sum(1) / 2
+        self._proposed[:] = False
+        every = np.arange(len(b))
+        nearest, row_of = np.full(len(b), np.inf), np.zeros(len(b), dtype=np.intp)
+        for start in range(0, len(a), ROWS):
+            x = torch.from_numpy(a[start : start + ROWS]).double()
+            half_squares = (half_norms - torch.mm(x, y.T) + x.square().sum(1, keepdim=True) / 2).numpy()
+            self._proposed[np.arange(start, start + len(x)), half_squares.argmin(axis=1)] = True
+            row = half_squares.argmin(axis=0)
+            nearer = half_squares[row, every] < nearest
+            row_of[nearer] = start + row[nearer]
+            nearest[nearer] = half_squares[row, every][nearer]
+        self._proposed[row_of, every] = True
         return self._verify(a, b)
 
     def _propose(self, closeness: npt.NDArray[Any], of_rows: npt.NDArray[Any], of_columns: npt.NDArray[Any]) -> bool:
@@ -174,7 +186,7 @@ class Matcher:
             np.less_equal(closeness[rows], bound, out=self._proposed[rows])
         return bool(np.count_nonzero(self._proposed) <= len(self._a))
 
-    def _verify(self, a: Float32, b: Float32) -> tuple[Float32, Any, Float32, Any]:
+    def _verify(self, a: Float32, b: Float32) -> Matched:
         """The nearest among what is proposed, at least one entry in every row and column."""
         row, column = np.divmod(np.flatnonzero(self._proposed), len(b))
         distance = self._distances(a, b, row, column)
@@ -195,12 +207,21 @@ class Matcher:
         return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)))
 
 
-def _bound(nearest: npt.NDArray[np.uint16], rounding: Float32) -> npt.NDArray[np.uint16]:
-    """(N,) codes of the nearest entries -> codes up to which an entry may be nearer in truth."""
+def _bound(nearest: npt.NDArray[np.uint16], moved: Float32, channels: int) -> npt.NDArray[np.uint16]:
+    """(N,) codes of the nearest entries -> codes up to which an entry may be nearer in truth, whatever the tokens.
+
+    ``moved``: (N,) how far a token and its match can have been moved together. By the triangle inequality the distance
+    found is off by that much, and so is the distance that it is compared with."""
+    error = _accumulated(channels)
     half_squares = np.maximum(-(nearest.astype(np.uint32) << 16).view(np.float32), 0)
-    error = DEVIATIONS * rounding * np.sqrt(2 * half_squares) + np.float32(ACCUMULATED)
-    bits = (-(half_squares * np.float32(1 + 2**-8) + error)).view(np.uint32)
-    return np.asarray((bits + 0x7FFF) >> 16, dtype=np.uint16)
+    largest = np.sqrt(2 * (half_squares * np.float32(1 + 2**-8) + error)) + 2 * moved
+    bits = (-(largest * largest / 2 * np.float32(1 + 2**-20) + error)).view(np.uint32)
+    return np.asarray((bits + 0xFFFF) >> 16, dtype=np.uint16)
+
+
+def _accumulated(channels: int) -> np.float32:
+    """Error of a float32 sum of products of unit vectors, at most."""
+    return np.float32((channels + 2 * PARTS) * 2**-23)
 
 
 def _first(value: npt.NDArray[np.intp], place: npt.NDArray[np.intp], chosen: Any, count: int) -> Any:

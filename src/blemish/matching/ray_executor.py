@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish.cluster import AT_ONCE, Cluster
 from blemish.errors import RunError
+from blemish.matching.cluster import AT_ONCE, Cluster
 from blemish.matching.executor import Executor, Job, LocalExecutor, Progress
 from blemish.matching.pairs import choose_precision
 from blemish.matching.store import ArrayStore

@@ -2,6 +2,8 @@
 
 CoDeGraph (TMLR 10/2025, arXiv 2510.10456): links -> graph -> communities -> tokens out of the references -> scores.
 ``find_families`` is the door; the published rule is told in ``published``, our own in ``regions`` and ``evidence``.
+A large batch is searched in parts, and ``join`` puts together what is spread over them: ``solitary``, ``carriers``,
+``spread``.
 Nothing here knows photos, files or words for the user.
 """
 

@@ -23,6 +23,7 @@ from blemish.scoring.mutual import neighbours
 __all__ = ["Carriers", "carriers"]
 
 TOKENS = 16  # of a look in one photo, evenly chosen: neighbours say the same
+PLACES = 9  # in three rows
 RANKS = TAKEN_AWAY + 3  # more photos of one part that share a look are a family there
 
 
@@ -38,6 +39,7 @@ class Carriers:
     tokens: npt.NDArray[np.float16]  # (t, C) unit length, of the first pass
     isolation: Float32  # (t,) mean distance to the nearest photos of the part without the look
     nearest: Float32  # (t, RANKS) ascending distances to the nearest photos of the part, with the look or without
+    overview: npt.NDArray[np.float16]  # (n, PLACES, C) tokens of the whole photo, at the same places in each
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Name -> array, to be saved; ``Carriers(**arrays)`` reads them."""
@@ -61,6 +63,7 @@ def carriers(one: Pass, found: Sequence[FoundFamily], photos: Ints) -> Carriers:
         tokens=tokens.astype(np.float16),
         isolation=isolation.astype(np.float32),
         nearest=nearest.astype(np.float32),
+        overview=_overview(one, members),
     )
 
 
@@ -80,3 +83,14 @@ def _shown(one: Pass, tokens: Bools) -> Ints:
     """Which of a member's ``tokens`` (N,) are kept."""
     inside = np.flatnonzero(core(tokens[None], one.grid)[0])
     return inside[np.linspace(0, len(inside) - 1, min(len(inside), TOKENS)).astype(np.intp)]
+
+
+def _overview(one: Pass, members: Ints) -> npt.NDArray[np.float16]:
+    """(n, PLACES, C) tokens that tell whether two photos show the same part."""
+    height, width = one.grid
+    thirds = np.arange(1, 6, 2) / 6
+    places = ((thirds * height).astype(np.intp)[:, None] * width + (thirds * width).astype(np.intp)).reshape(-1)
+    found = np.empty((len(members), PLACES, one.tokens.shape[2]), dtype=np.float16)
+    for at, image in enumerate(members):
+        found[at] = one.tokens.read(int(image), int(image) + 1)[0][places]
+    return found

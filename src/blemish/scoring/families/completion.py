@@ -19,6 +19,7 @@ from blemish.scoring.mutual import neighbours
 __all__ = ["complete"]
 
 SUPPORT = 0.5  # share of the members whose family tokens a token must match
+COMPARED = 1 / 3  # of the members, two at least: what a screened photo must have been compared with, or chance decides
 TIGHT = 1.2  # how many times as far the others must be as the members are from each other
 PART = 0.3  # of the members' usual number of tokens: a photo with less does not show the look
 
@@ -60,7 +61,7 @@ def _bound(one: Pass, candidate: Candidate) -> float:
 def _joining(i: int, row: Float32, index: Ints, candidate: Candidate, bound: float) -> Bools:
     """(N,) tokens of photo i that match the family's own tokens in enough members."""
     others = np.flatnonzero(np.isfinite(row[candidate.members, 0]))  # not i itself, nor what it was not compared with
-    if not len(others):
+    if len(others) < max(2, COMPARED * len(candidate.members)):
         return np.zeros(row.shape[1], dtype=bool)
     photos = candidate.members[others]
     own = np.take_along_axis(candidate.tokens[others], index[photos], axis=1)

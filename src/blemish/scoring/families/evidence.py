@@ -8,7 +8,7 @@ away its own variant, and the token of any other variant is just as lonely.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,10 @@ from blemish.scoring.families.regions import Candidate
 from blemish.scoring.mutual import mean_of_smallest, neighbours
 
 __all__ = [
+    "NEAR",
     "VOTES",
     "Evidence",
+    "different",
     "distinct",
     "fence_of",
     "high_of",
@@ -166,13 +168,19 @@ def _shifted(sums: npt.NDArray[np.float64], m: int, k: int, references: int) -> 
 
 
 def distinct(one: Pass, members: Ints) -> int:
-    """How many different parts the members show: photos much nearer to each other than photos usually are, all over,
-    are the same part again."""
-    kept: list[int] = []
+    """How many different parts the members show."""
     beyond = min(len(members) + round(NEAR * (one.references + 1)), one.references - 1)
+    return different(members, lambda i: np.median(one.matches.row(i), axis=1), beyond)
+
+
+def different(members: Ints, apart: Callable[[int], Float32], beyond: int) -> int:
+    """How many different parts ``members`` show: photos much nearer to each other than photos usually are, all over,
+    are the same part again. ``apart(i)``: (B,) distances of photo i to all; ``beyond``: how many come before the one
+    that is usual, which is near but no copy: of the same variant."""
+    kept: list[int] = []
     for i in members:
-        between = np.median(one.matches.row(int(i)), axis=1)
-        usual = np.partition(between, beyond)[beyond]  # of photos that are near but no copies: of the same variant
+        between = apart(int(i))
+        usual = np.partition(between, beyond)[beyond]
         if all(between[other] > COPY * usual for other in kept):
             kept.append(int(i))
     return len(kept)

@@ -91,6 +91,8 @@ def _first_level(one: Pass, owner: npt.NDArray[np.int32], bearers: Ints) -> Leve
     found: list[npt.NDArray[np.int32]] = []  # (4, n) of every photo
     for i in range(one.images):
         index = one.matches.index(i)[bearers]
+        if one.screened:  # what was not compared has no index
+            index[~one.compared(i)[bearers]] = 0
         family = np.take_along_axis(owner[bearers], index.astype(np.intp), axis=1)
         family[bearers == i] = NOBODY
         if one.screened:

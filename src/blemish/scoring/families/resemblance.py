@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.scoring.families.carriers import Carriers
+from blemish.scoring.families.evidence import NEAR, different
 from blemish.scoring.families.family import Float32, Ints
 from blemish.scoring.families.links import FLOOR
 
 Float64 = npt.NDArray[np.float64]
 
-__all__ = ["Nodes", "endurance", "nodes_of", "resemblance"]
+__all__ = ["Nodes", "distinct_photos", "endurance", "nodes_of", "resemblance"]
 
 # How many times as far a token must be from everything else as from the same look: no farther. 1.1 to 1.5 break one
 # flaw on differently made parts into more families (2 a group at 1.3, 1.5 at 1.0) and find fewer of its photos, and the
@@ -27,7 +28,7 @@ __all__ = ["Nodes", "endurance", "nodes_of", "resemblance"]
 # is from usual photos and relative to its place, were no better (benchmarks/spread.md).
 RATIO = 1.0
 BYTES = 2**26  # of products at once
-SHARED = 64  # carriers of a community that are compared for its endurance
+SHARED = 64  # carriers of a community that are looked at closely
 BEYOND = 3  # nearest photos that do not share the look
 
 
@@ -45,6 +46,7 @@ class Nodes:
     tokens: Float32  # (t, C) unit length
     isolation: Float32  # (t,)
     nearest: Float32  # (t, RANKS)
+    overview: npt.NDArray[np.float16]  # (n, PLACES, C)
 
 
 def nodes_of(parts: Sequence[Carriers]) -> Nodes:
@@ -63,12 +65,12 @@ def nodes_of(parts: Sequence[Carriers]) -> Nodes:
         photo=np.concatenate([part.photo for part in parts]).astype(np.intp),
         beyond_batch=np.concatenate([part.beyond_batch for part in parts]),
         beyond_place=np.concatenate([part.beyond_place for part in parts]),
-        carrier=np.concatenate([part.carrier + start for part, start in zip(parts, before, strict=False)]).astype(
-            np.intp
-        ),
+        carrier=np.repeat(before[:-1], [len(part.carrier) for part in parts])
+        + np.concatenate([part.carrier for part in parts]),
         tokens=tokens,
         isolation=np.concatenate([part.isolation for part in parts]),
         nearest=np.concatenate([part.nearest for part in parts]),
+        overview=np.concatenate([part.overview for part in parts]),
     )
 
 
@@ -144,8 +146,7 @@ def endurance(nodes: Nodes, carriers: Ints) -> float:
     Medians over the carriers and over all tokens."""
     part = np.array([part for part, _ in nodes.of], dtype=np.intp)[nodes.node]
     photos = {at: np.unique(nodes.photo[carriers[part[carriers] == at]]) for at in np.unique(part[carriers])}
-    chosen = carriers[np.argsort(nodes.photo[carriers], kind="stable")]
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), SHARED)).astype(np.intp)]
+    chosen = _some(carriers[np.argsort(nodes.photo[carriers], kind="stable")])  # whatever the order of the parts
     rows = np.flatnonzero(np.isin(nodes.carrier, chosen))
     squares = 2 - 2 * nodes.tokens[rows] @ nodes.tokens[rows].T
     starts = np.searchsorted(nodes.carrier[rows], np.unique(nodes.carrier[rows]))
@@ -160,3 +161,23 @@ def endurance(nodes: Nodes, carriers: Ints) -> float:
             beyond = nodes.nearest[rows[mine], shared : shared + BEYOND].mean(axis=1)
             ratios.append(np.median(apart[mine][:, others], axis=1) / np.maximum(beyond, FLOOR))
     return float(np.median(np.concatenate(ratios))) if ratios else np.inf
+
+
+def distinct_photos(nodes: Nodes, carriers: Ints) -> int:
+    """How many different parts the photos of ``carriers`` show, as ``evidence.distinct`` has it, among all carriers;
+    of many photos, some are looked at."""
+    photos, first = np.unique(nodes.photo, return_index=True)
+    overview = nodes.overview[first].astype(np.float32)
+    members = _some(np.flatnonzero(np.isin(photos, nodes.photo[carriers])))
+
+    def apart(i: int) -> Float32:
+        between = np.median(1 - np.einsum("npc,pc->np", overview, overview[i]), axis=1)
+        between[i] = np.inf
+        return np.asarray(np.sqrt(2 * np.maximum(between, 0)), dtype=np.float32)
+
+    return different(members, apart, min(len(members) + round(NEAR * len(photos)), max(0, len(photos) - 2)))
+
+
+def _some(ascending: Ints) -> Ints:
+    """At most ``SHARED`` of them, evenly chosen."""
+    return ascending[np.linspace(0, len(ascending) - 1, min(len(ascending), SHARED)).astype(np.intp)]

@@ -25,6 +25,7 @@ AT_ONCE = 2  # tasks a core (or a GPU) that are sent off: the one that runs, and
 TRIES = 4  # of a task whose worker or node is lost again and again: then it is the task that kills them
 ANSWER_S = 5.0  # for a cluster's address to answer
 LOOK_S = 5.0  # between looks at how large the cluster is by now
+LEAST_STORE = 80 * 2**20  # bytes: Ray wants 75 MiB
 PATIENCE_S = 300.0  # with a cluster that has nobody to do a task: one that grows by itself may take minutes
 
 Item = TypeVar("Item")
@@ -162,7 +163,8 @@ def connect(address: str | None, cores: int, store_bytes: int | None = None) -> 
     with _signals_kept(), _silenced():
         try:
             if address is None:
-                own = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": store_bytes}
+                store = store_bytes and max(store_bytes, LEAST_STORE)
+                own = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": store}
                 ray.init(address="local", **own, **quiet)
             else:
                 _require_answer(address, ray.util.get_node_ip_address)
