@@ -111,9 +111,7 @@ def _rates(sets: list[tuple[str, np.ndarray]]) -> None:
 def _published(sets: list[tuple[str, np.ndarray]]) -> None:
     print("## Matching against the published fast mode\n")
     print("`torch.cdist` of every image against all others at once, scores included. Bar 3, scores equal to 1e-5.\n")
-    print(
-        "| tokens | engine, s | published, s | ratio | spread | largest difference of a score |\n|---|---|---|---|---|---|"
-    )
+    print("| tokens | engine, s | published, s | ratio | spread | score difference |\n|---|---|---|---|---|---|")
     for name, z in sets:
         run, tokens = _table(z), torch.from_numpy(z)
         k = neighbours(0.3, len(z))

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish.matching.cuda import CudaExecutor, Method, Side, choose_method, match_pairs, prepare
+from blemish.matching.cuda import Method, Side, choose_method, match_pairs, prepare
+from blemish.matching.devices import CudaExecutor
 from blemish.matching.engine import BLOCK
 from blemish.matching.executor import Job
 from blemish.matching.store import ArrayStore

@@ -46,9 +46,8 @@ def main() -> None:
         few.mkdir()
         for photo in sorted((small / "photos").iterdir())[:200]:
             (few / photo.name).write_bytes(photo.read_bytes())
-    print(
-        f"# Large batches\n\nMeasured {date.today()}: {os.cpu_count()} cores. Command: `python benchmarks/large.py FOLDER`.\n"
-    )
+    print(f"# Large batches\n\nMeasured {date.today()}: {os.cpu_count()} cores.")
+    print("Command: `python benchmarks/large.py FOLDER > benchmarks/large.md`.\n")
     print(
         f"{PHOTOS} washers of {SIDE} x {SIDE} at --size {SIZE}, {SPORADIC} with a flaw of their own and "
         f"{', '.join(map(str, RECURRING))} in groups that share one; nothing cached before.\n"

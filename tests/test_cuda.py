@@ -23,8 +23,9 @@ import pytest
 import torch
 
 from blemish.errors import ConfigError, RunError
-from blemish.matching import cuda
-from blemish.matching.cuda import CudaExecutor, Method, choose_method, match_pairs, prepare
+from blemish.matching import devices
+from blemish.matching.cuda import Method, choose_method, match_pairs, prepare
+from blemish.matching.devices import CudaExecutor
 from blemish.matching.engine import match
 from blemish.matching.executor import Job, LocalExecutor
 from blemish.matching.pairs import Matcher, operands
@@ -106,7 +107,7 @@ def test_distances_are_those_of_the_definition(tokens: int, channels: int, metho
 def test_agrees_with_the_cpu(method: Method, device: str) -> None:
     z = photo_like(2, 150, 96)
     ready = operands(z, "float32")
-    expected = Matcher(150, 96, "float32").match(ready, 0, ready, 1)
+    expected = [part[0] for part in Matcher(150, 96, "float32").match(ready, 0, ready, 1)]
     forward, of_left, backward, of_right = (part[0] for part in found(z, [(0, 1)], method, device))
     np.testing.assert_allclose(forward, expected[0], atol=SLACK)
     np.testing.assert_allclose(backward, expected[2], atol=SLACK)
@@ -321,7 +322,7 @@ def test_blocks_that_fit_are_read_once() -> None:
         reads.append(first)
         return z.numpy()
 
-    device = cuda._Device("cpu", "torch", read)
+    device = devices._Device("cpu", "torch", read)
     device._room = 3 * device._side(0, 1, None).tokens.nbytes * 3  # three sides and a bit
     for first in (1, 2, 0, 1, 2):
         device._side(first, 1, None)
@@ -348,7 +349,7 @@ def running() -> Iterator[Any]:
     z = photo_like(12, 20, 8)
     tokens = ArrayStore(z.shape, np.float32)
     tokens.write(0, z)
-    results = cuda._in_processes(("cpu",), None, tokens, jobs_of(12, 1))
+    results = devices._in_processes(("cpu",), None, tokens, jobs_of(12, 1))
     next(results)
     yield results
     assert not active_children()
@@ -378,5 +379,5 @@ def test_an_error_in_a_process_is_told() -> None:
     tokens = ArrayStore(z.shape, np.float32)
     tokens.write(0, z)
     with pytest.raises(RunError, match=r"Matching on nonsense:0 failed\. RuntimeError"):
-        list(cuda._in_processes(("nonsense:0",), None, tokens, jobs_of(4, 1)))
+        list(devices._in_processes(("nonsense:0",), None, tokens, jobs_of(4, 1)))
     assert not active_children()

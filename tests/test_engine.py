@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blemish.errors import ConfigError, RunError
 from blemish.matching import engine
-from blemish.matching.engine import match, pair_operations, table_bytes
+from blemish.matching.engine import match, table_bytes
 from blemish.matching.executor import Job, LocalExecutor
 from blemish.matching.store import ArrayStore, Budget
 from blemish.matching.tile_log import TileLog
@@ -186,7 +186,6 @@ def test_a_table_is_given_back() -> None:
 def test_sizes() -> None:
     assert table_bytes(10, 100) == (4 + 2) * 10 * 10 * 100
     assert table_bytes(10, 40_000) == (4 + 4) * 10 * 10 * 40_000  # too many tokens to be counted with two bytes
-    assert pair_operations(3, 10, 6) == 3 * (2 * 10 * 10 * 6)  # three pairs, two operations a product
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 16])

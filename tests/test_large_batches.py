@@ -191,6 +191,16 @@ def test_a_divided_run_grows_at_its_end(parts: Path, tmp_path: Path) -> None:
     assert taken_over > 0
 
 
+def test_the_first_subsets_of_a_run_that_grows_are_not_done_again(parts: Path, tmp_path: Path) -> None:
+    """Although the last ones are smaller than they are, so that fewer vote there."""
+    run, rest = grow(parts, tmp_path, lambda at: at < 50, subset=25)
+    result = scan(rest, MOCK, extends=run, subset=25)
+    assert result.division is not None
+    assert [len(part) for part in result.division["parts"]] == [25, 18, 17]
+    compared, taken_over = pairs(result)
+    assert compared + taken_over == 18 * 17 // 2 + 17 * 16 // 2
+
+
 def test_a_run_grows_twice_and_names_do_not_clash(parts: Path, tmp_path: Path) -> None:
     run, rest = grow(parts, tmp_path, lambda at: at < 40)
     other = tmp_path / "elsewhere" / "rest"

@@ -27,7 +27,7 @@ precisions = pytest.mark.parametrize("precision", PRECISIONS)
 
 def matched(z: np.ndarray, precision: str, i: int = 0, j: int = 1) -> Matches:
     ready = operands(z, precision)
-    return Matcher(z.shape[1], z.shape[2], precision).match(ready, i, ready, j)
+    return tuple(part[0] for part in Matcher(z.shape[1], z.shape[2], precision).match(ready, i, ready, j))
 
 
 def assert_exact(z: np.ndarray, precision: str) -> None:
@@ -37,7 +37,7 @@ def assert_exact(z: np.ndarray, precision: str) -> None:
     for i in range(len(z)):
         for j in range(i + 1, len(z)):
             exact = true_distances(z[i], z[j])
-            forward, forward_index, backward, backward_index = matcher.match(ready, i, ready, j)
+            forward, forward_index, backward, backward_index = (part[0] for part in matcher.match(ready, i, ready, j))
             assert_nearest(forward, forward_index, exact)
             assert_nearest(backward, backward_index, exact.T)
 
@@ -202,8 +202,8 @@ def test_flat_images_are_left_to_a_finer_product(
     z: np.ndarray, falls_back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    finely = Matcher._match_finely
-    monkeypatch.setattr(Matcher, "_match_finely", lambda *given: calls.append(1) or finely(*given))
+    finely = Matcher._propose_finely
+    monkeypatch.setattr(Matcher, "_propose_finely", lambda *given: calls.append(1) or finely(*given))
     assert_exact(z, "bfloat16")
     assert bool(calls) == falls_back
 
@@ -217,7 +217,8 @@ def test_a_matcher_remembers_nothing() -> None:
     first = used.match(ready, 0, ready, 1)
     kept = [array.copy() for array in first]
     for pair in ((0, 2), (2, 3)):
-        for one, other in zip(used.match(ready, pair[0], ready, pair[1]), matched(z, "bfloat16", *pair), strict=True):
+        again = (part[0] for part in used.match(ready, pair[0], ready, pair[1]))
+        for one, other in zip(again, matched(z, "bfloat16", *pair), strict=True):
             np.testing.assert_array_equal(one, other)
     for one, other in zip(first, kept, strict=True):
         np.testing.assert_array_equal(one, other, "what was handed out is not written to again")
@@ -281,3 +282,18 @@ def test_tokens_that_differ_in_few_channels_are_exact(
 def test_many_tokens_of_two_channels_are_exact() -> None:
     """On a circle, as close as tokens can be without being alike."""
     assert_exact(unit_tokens(3, 700, 2), "bfloat16")
+
+
+@precisions
+@pytest.mark.parametrize("spread", [1.0, 0.05, 0.001])
+def test_images_matched_together_are_as_alone_to_the_bit(spread: float, precision: str) -> None:
+    """Also where some of them propose too much, and are then looked at alone."""
+    z = clustered_tokens(9, 37, 24, spread, seed=3)
+    z[4] = z[4, :1]  # a flat image among them
+    ready = operands(z, precision)
+    matcher = Matcher(37, 24, precision)
+    assert matcher.together >= 8
+    together = matcher.match(ready, 0, ready, 1, 8)
+    for at in range(8):
+        for part, alone in zip(together, matched(z, precision, 0, 1 + at), strict=True):
+            np.testing.assert_array_equal(part[at], alone)

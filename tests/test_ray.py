@@ -26,7 +26,7 @@ from blemish.features.registry import load_backbone
 from blemish.inputs.images import PhotoFile
 from blemish.matching import ray_executor
 from blemish.matching.cluster import Cluster, connect
-from blemish.matching.cuda import CudaExecutor
+from blemish.matching.devices import CudaExecutor
 from blemish.matching.engine import match
 from blemish.matching.executor import Executor, Job, LocalExecutor
 from blemish.matching.ray_executor import RayExecutor

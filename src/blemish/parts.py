@@ -52,16 +52,13 @@ def kept_parts() -> Path:
     return cache_dir() / "parts"
 
 
-def do_part(
-    plan: Plan, place: Workplace, number: int, first: int, k: int, earlier: Sequence[str], stages: Stages
-) -> DonePart:
+def do_part(plan: Plan, place: Workplace, number: int, first: int, earlier: Sequence[str], stages: Stages) -> DonePart:
     """Part ``number`` of the plan, whose first photo is number ``first`` of the batch.
 
     ``earlier``: names of tile logs of a run that is extended, one for each pass, from which pairs are taken over."""
     photos = plan.parts[number]
-    name = _name(
-        _features(plan), plan.config.as_dict()["families"], k, plan.screen, place.arithmetic, first, _stats(photos)
-    )
+    settings = [plan.config.as_dict()["families"], plan.config.k, plan.screen, place.arithmetic]
+    name = _name(_features(plan), settings, first, _stats(photos))
     file = kept_parts() / f"{name}.npz" if plan.config.cache and plan.divided else None
     if file and (done := read_part(file)):
         _skip(done, stages)
@@ -80,7 +77,7 @@ def do_part(
     require_enough(len(extracted.photos), plan.unreadable | extracted.unreadable, plan.listing)
     if plan.divided:
         plan.budget.release(extracted.pixels)
-    done = _compared(plan, place, branches, extracted, first, k, earlier, stages)
+    done = _compared(plan, place, branches, extracted, first, earlier, stages)
     if file:
         write_part(done, file)
     return done
@@ -92,7 +89,6 @@ def _compared(
     branches: Sequence[Branch],
     extracted: Extracted,
     first: int,
-    k: int,
     earlier: Sequence[str],
     stages: Stages,
 ) -> DonePart:
@@ -129,7 +125,7 @@ def _compared(
             tables,
             plan.config,
             plan.budget,
-            k=min(k, neighbours(plan.config.k, count + 1)),  # a part with unreadable photos has fewer
+            k=neighbours(plan.config.k, count + 1),
             references=count,
             first=first if plan.divided else None,
             advance=advance,

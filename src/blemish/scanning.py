@@ -33,7 +33,6 @@ from blemish.parts import Stages, do_part, drop_tiles, prune
 from blemish.planning import Plan, make_plan
 from blemish.progress import Advance, Progress, Silent
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
-from blemish.scoring.mutual import neighbours
 from blemish.workplace import Workplace, workplace
 
 __all__ = ["scan"]
@@ -117,13 +116,12 @@ def _parts(plan: Plan, place: Workplace, earlier: Earlier | None, clock: _Clock,
     sizes = [len(part) for part in plan.parts]
     cost = estimate(plan.branches, sizes, plan.screen, plan.budget, place)
     progress.note(cost.text)
-    k = neighbours(plan.config.k, references(min(sizes), plan.screen) + 1)
     done: list[DonePart] = []
     with _stages(plan, clock, progress, cost) as stages:
         for number in range(len(plan.parts)):
             # An extended run's last part was dealt anew into what stands from there on; its tiles serve them all.
             tiles = earlier.tiles if earlier and number >= len(earlier.parts) - 1 else ()
-            done.append(do_part(plan, place, number, sum(len(part.paths) for part in done), k, tiles, stages))
+            done.append(do_part(plan, place, number, sum(len(part.paths) for part in done), tiles, stages))
             if number == 0:
                 progress.note(plan.sees(done[0].compared.grids[0][0]))
     known = sum(part.known_pairs for part in done)

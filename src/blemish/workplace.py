@@ -46,7 +46,7 @@ def workplace(config: ScanConfig, device: str, memory: int) -> Iterator[Workplac
         precision, why = choose_precision()
         yield Workplace(LocalExecutor(), extraction.extract, 1, f"cpu {precision}", f"matching in {precision}: {why}")
     else:
-        from blemish.matching.cuda import CudaExecutor
+        from blemish.matching.devices import CudaExecutor
 
         # one GPU if the user named it, otherwise all there are
         executor = CudaExecutor() if config.device in ("auto", "cuda") else CudaExecutor((device,))
@@ -57,7 +57,7 @@ def workplace(config: ScanConfig, device: str, memory: int) -> Iterator[Workplac
 @contextmanager
 def _cluster(config: ScanConfig, device: str, memory: int) -> Iterator[Workplace]:
     from blemish.matching.cluster import connect
-    from blemish.matching.cuda import CudaExecutor
+    from blemish.matching.devices import CudaExecutor
     from blemish.matching.ray_executor import RayExecutor
     from blemish.remote_features import extract_remotely
 
@@ -69,8 +69,8 @@ def _cluster(config: ScanConfig, device: str, memory: int) -> Iterator[Workplace
             executor, arithmetic, gpus = RayExecutor(cluster, CudaExecutor(("cuda:0",)), gpus=1), "cuda by ray", 1
 
         def extract(*args: Any, decoders: int, **options: Any) -> Extracted:
-            return extract_remotely(cluster, *args, **options)  # nodes decode one photo a core
+            return extract_remotely(cluster, *args, **options)  # how many are decoded at a time is the nodes' matter
 
-        places = cluster.places(gpus)
+        places = max(1, cluster.places(gpus))  # a cluster that grows by itself may have none yet
         where = f"{places} {'GPUs' if gpus else 'cores'} of {'this machine' if cluster.local else config.ray_address}"
         yield Workplace(executor, extract, places, arithmetic, f"Ray: {where}")

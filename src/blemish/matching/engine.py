@@ -8,6 +8,7 @@ Source of the score it serves: MuSc (ICLR 2024); halving the work by using both 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from blemish.matching.store import ArrayStore, Budget
 from blemish.matching.tile_log import TileLog
 from blemish.matching.tiles import Bools, TileMatches, tiles
 
-__all__ = ["NearestTable", "match", "pair_operations", "table_bytes"]
+__all__ = ["NearestTable", "match", "table_bytes"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -80,11 +81,6 @@ def _runs(own: npt.NDArray[np.intp], other: npt.NDArray[np.intp]) -> Iterator[tu
 def table_bytes(images: int, tokens: int) -> int:
     """Size of the table of B images with N tokens each."""
     return (4 + index_type(tokens).itemsize) * images * images * tokens
-
-
-def pair_operations(images: int, tokens: int, channels: int) -> float:
-    """Floating-point operations of one pass: 2 N^2 C for each of the B (B - 1) / 2 pairs."""
-    return images * (images - 1) * float(tokens) ** 2 * channels
 
 
 def match(
@@ -152,10 +148,11 @@ def _fill(
         for tile in tiles(images, block)
         if len(pairs := tile.pairs(wanted))
     ]
-    for found in executor.run(tokens, [job for job in jobs if len(job.pairs)], progress):
-        table.put(found, wanted)
-        if log:
-            log.append(found)
+    with closing(executor.run(tokens, [job for job in jobs if len(job.pairs)], progress)) as results:
+        for found in results:
+            table.put(found, wanted)
+            if log:
+                log.append(found)
 
 
 def _clear(table: NearestTable, i: int, wanted: Bools | None) -> None:

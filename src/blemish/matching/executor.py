@@ -5,7 +5,7 @@ Every executor gives the same bits for a tile, in whatever order and company it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -49,7 +49,7 @@ class Executor(Protocol):
         """Memory for tiles of ``block`` images a side."""
         ...
 
-    def run(self, tokens: ArrayStore, jobs: Sequence[Job], progress: Progress) -> Iterator[TileMatches]:
+    def run(self, tokens: ArrayStore, jobs: Sequence[Job], progress: Progress) -> Generator[TileMatches, None, None]:
         """The matches of every job, in any order; ``tokens``: (B, N, C). Pairs are in numbers of the batch."""
         ...
 
@@ -67,7 +67,7 @@ class LocalExecutor:
     def tile_bytes(self, block: int, tokens: int, channels: int) -> int:
         return tile_bytes(block, tokens, channels, self._threads, self._precision)
 
-    def run(self, tokens: ArrayStore, jobs: Sequence[Job], progress: Progress) -> Iterator[TileMatches]:
+    def run(self, tokens: ArrayStore, jobs: Sequence[Job], progress: Progress) -> Generator[TileMatches, None, None]:
         for job in jobs:
             tile = job.tile
             left = tokens.read(tile.first, tile.first + tile.left)

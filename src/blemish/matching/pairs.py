@@ -1,4 +1,4 @@
-"""One pair of images on a CPU: the nearest token of the other image for every token, both ways, from one product.
+"""Pairs of images on a CPU: the nearest token of the other image for every token, both ways, from one product.
 
 The product only proposes: every distance is taken anew, in float32, from the difference of the two tokens, so that
 neither cancellation nor the precision of the product enters (methods: norm-corrected form, arg-min re-evaluated).
@@ -20,12 +20,14 @@ from torch import Tensor
 __all__ = ["Matcher", "Operands", "Precision", "choose_precision", "index_type", "operand_bytes", "operands"]
 
 Float32 = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.unsignedinteger[Any]]
+Ints = npt.NDArray[np.intp]
 
-Matched = tuple[Float32, npt.NDArray[np.integer[Any]], Float32, npt.NDArray[np.integer[Any]]]
+Matched = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 Precision = str  # of the product's operands: "bfloat16" or "float32"
 
-ROWS = 64  # rows of a product that are compared with their bounds at once: they and the result stay in the cache
+ENTRIES = 2**20  # of a product, which with its codes stays in the cache
+ROWS = 32  # rows of a product that are compared with their bounds at once: they and the result stay in the cache
+EQUAL = 1e-13  # difference of float64 products up to which tokens are the same
 PARTS = 3  # bfloat16 numbers that hold the digits of a float32
 MOST = 8  # proposals a token, on average; with more, as on a flat background, a finer product decides
 
@@ -117,100 +119,130 @@ def _padded(columns: int, size: int) -> int:
 
 
 class Matcher:
-    """Matches pairs one after the other; its buffers are used again. Not to be shared between threads."""
+    """Matches images one after the other; its buffers are used again. Not to be shared between threads."""
 
     def __init__(self, tokens: int, channels: int, precision: Precision) -> None:
-        self._coarse = torch.empty(tokens, tokens, dtype=torch.bfloat16) if precision == "bfloat16" else None
-        self._fine = torch.empty(tokens, tokens) if precision == "float32" else None
-        self._proposed = np.empty((tokens, tokens), dtype=bool)
-        self._a, self._b = (np.empty((MOST * tokens, channels), dtype=np.float32) for _ in range(2))
+        self.together = _together(tokens)
+        entries = self.together * tokens * tokens
+        coarse = precision == "bfloat16"
+        self._coarse = torch.empty(entries, dtype=torch.bfloat16) if coarse else None
+        self._fine = None if coarse else torch.empty(entries)
+        self._proposed = np.empty(entries, dtype=bool)
+        self._a, self._b = (np.empty((MOST * self.together * tokens, channels), dtype=np.float32) for _ in range(2))
 
     @staticmethod
     def nbytes(tokens: int, channels: int) -> int:
         """Bytes that a matcher takes at most."""
-        product = (4 + 1) * tokens * tokens
+        together = _together(tokens)
+        product = (4 + 1) * together * tokens * tokens
         in_float64 = 8 * tokens * (2 * channels + 4 * ROWS)
-        return product + 8 * MOST * tokens * channels + in_float64
+        return product + 8 * MOST * together * tokens * channels + in_float64
 
-    def match(self, left: Operands, i: int, right: Operands, j: int) -> Matched:
-        """Distances (N,) from the tokens of ``left[i]`` to image ``right[j]`` and the nearest token's number (N,), and
-        the same from ``right[j]`` to ``left[i]``. Of several equally near tokens it is the first."""
-        a, b = left.tokens[i], right.tokens[j]
-        if self._coarse is None:
-            return self._match_in_float32(a, b, left.left[i], right.right[j])
-        torch.mm(left.left[i], right.right[j].T, out=self._coarse)
-        # A negative number's bits grow with its size, so the nearest has the smallest; the rare positive ones, where
-        # rounding has made a distance imaginary, are smaller still.
-        codes = self._coarse.view(torch.int16).numpy().view(np.uint16)
-        of_left, of_right = left.rounding[i], right.rounding[j]
-        of_rows = _bound(codes.min(axis=1), of_left + of_right.max(), a.shape[1])
-        of_columns = _bound(codes.min(axis=0), of_right + of_left.max(), a.shape[1])
-        if self._propose(codes, of_rows, of_columns):
+    def match(self, left: Operands, i: int, right: Operands, first: int, count: int = 1) -> Matched:
+        """Image ``left[i]`` against the images ``first`` to ``first + count`` of ``right``, at most ``together``.
+
+        Distances (count, N) from the tokens of ``left[i]`` to each of the others and the nearest token's number
+        (count, N), and the same from each of the others to ``left[i]``. Of several equally near tokens it is the
+        first. Which images are matched together changes no bit."""
+        tokens, channels = left.tokens.shape[1:]
+        shape = tokens, count, tokens
+        a, b = left.tokens[i], right.tokens[first : first + count]
+        on_right = right.right[first : first + count].flatten(0, 1)
+        if self._coarse is not None:
+            product = self._coarse[: tokens * count * tokens].view(tokens, count * tokens)
+            torch.mm(left.left[i], on_right.T, out=product)
+            # A negative number's bits grow with its size, so the nearest has the smallest; the rare positive ones,
+            # where rounding has made a distance imaginary, are smaller still.
+            closeness: npt.NDArray[Any] = product.view(torch.int16).numpy().view(np.uint16).reshape(shape)
+            of_left, of_right = left.rounding[i], right.rounding[first : first + count]
+            of_rows = _bound(closeness.min(axis=2), of_left[:, None] + of_right.max(axis=1), channels)
+            of_columns = _bound(closeness.min(axis=0), of_right + of_left.max(), channels)
+        else:
+            assert self._fine is not None
+            product = self._fine[: tokens * count * tokens].view(tokens, count * tokens)
+            closeness = torch.mm(left.left[i], on_right.T, out=product).neg_().numpy().reshape(shape)
+            of_rows, of_columns = (closeness.min(axis=axis) + _accumulated(channels) for axis in (2, 0))
+        if self._propose(closeness, of_rows, of_columns):
             return self._verify(a, b)
-        return self._match_finely(a, b)
+        if count > 1:
+            alone = [self.match(left, i, right, j) for j in range(first, first + count)]
+            forward, forward_index, backward, backward_index = (
+                np.concatenate(part) for part in zip(*alone, strict=True)
+            )
+            return forward, forward_index, backward, backward_index
+        self._propose_finely(a, b[0])
+        return self._verify(a, b)
 
-    def _match_in_float32(self, a: Float32, b: Float32, left: Tensor, right: Tensor) -> Matched:
-        """By a product of ``left`` and ``right``, the operands of ``a`` and ``b``."""
-        assert self._fine is not None
-        half_squares = torch.mm(left, right.T, out=self._fine).neg_().numpy()
-        margin = _accumulated(a.shape[1])
-        if self._propose(half_squares, half_squares.min(axis=1) + margin, half_squares.min(axis=0) + margin):
-            return self._verify(a, b)
-        return self._match_finely(a, b)
+    def _propose(self, closeness: npt.NDArray[Any], of_rows: npt.NDArray[Any], of_columns: npt.NDArray[Any]) -> bool:
+        """Note all entries (N, count, N) up to the bound of their row (N, count) or column (count, N): what may be
+        nearest. False if they are too many."""
+        tokens, count, _ = closeness.shape
+        proposed = self._proposed[: closeness.size].reshape(closeness.shape)
+        for start in range(0, tokens, ROWS):
+            rows = slice(start, start + ROWS)
+            bound = np.maximum(of_rows[rows, :, None], of_columns)
+            np.less_equal(closeness[rows], bound, out=proposed[rows])
+        return bool(np.count_nonzero(proposed) <= MOST * count * tokens)
 
-    def _match_finely(self, a: Float32, b: Float32) -> Matched:
-        """By a product in float64, four times as slow, in which nothing but equal tokens is equally near: for flat
-        backgrounds, where every token is nearly the nearest of every other."""
+    def _propose_finely(self, a: Float32, b: Float32) -> None:
+        """Note the nearest entries of two images by a product in float64, four times as slow, in which nothing but
+        equal tokens is equally near: for flat backgrounds, where every token is nearly the nearest of every other."""
         y = torch.from_numpy(b).double()
         half_norms = y.square().sum(1) / 2
-        self._proposed[:] = False
+        proposed = self._proposed[: len(a) * len(b)].reshape(len(a), len(b))
+        proposed[:] = False
         every = np.arange(len(b))
         nearest, row_of = np.full(len(b), np.inf), np.zeros(len(b), dtype=np.intp)
         for start in range(0, len(a), ROWS):
             x = torch.from_numpy(a[start : start + ROWS]).double()
             half_squares = (half_norms - torch.mm(x, y.T) + x.square().sum(1, keepdim=True) / 2).numpy()
-            self._proposed[np.arange(start, start + len(x)), half_squares.argmin(axis=1)] = True
-            row = half_squares.argmin(axis=0)
-            nearer = half_squares[row, every] < nearest
+            # the first of equal tokens, whose products may differ in the last bits
+            in_row = half_squares <= half_squares.min(axis=1, keepdims=True) + EQUAL
+            proposed[np.arange(start, start + len(x)), in_row.argmax(axis=1)] = True
+            least = half_squares.min(axis=0)
+            row = (half_squares <= least + EQUAL).argmax(axis=0)
+            nearer = least < nearest - EQUAL
             row_of[nearer] = start + row[nearer]
-            nearest[nearer] = half_squares[row, every][nearer]
-        self._proposed[row_of, every] = True
-        return self._verify(a, b)
-
-    def _propose(self, closeness: npt.NDArray[Any], of_rows: npt.NDArray[Any], of_columns: npt.NDArray[Any]) -> bool:
-        """Note all entries (N, N) up to the bound (N,) of their row or column: what may be nearest. False if they are
-        too many."""
-        for start in range(0, len(closeness), ROWS):
-            rows = slice(start, start + ROWS)
-            bound = np.maximum(of_rows[rows, None], of_columns)
-            np.less_equal(closeness[rows], bound, out=self._proposed[rows])
-        return bool(np.count_nonzero(self._proposed) <= len(self._a))
+            nearest[nearer] = least[nearer]
+        proposed[row_of, every] = True
 
     def _verify(self, a: Float32, b: Float32) -> Matched:
-        """The nearest among what is proposed, at least one entry in every row and column."""
-        row, column = np.divmod(np.flatnonzero(self._proposed), len(b))
-        distance = self._distances(a, b, row, column)
-        forward = np.minimum.reduceat(distance, np.searchsorted(row, np.arange(len(a))))
-        backward = np.full(len(b), np.inf, dtype=np.float32)
+        """The nearest among what is proposed, at least one entry for every token of ``a`` (N, C) in every image of
+        ``b`` (count, N, C) and the other way round."""
+        count, tokens = b.shape[:2]
+        row, column = np.divmod(np.flatnonzero(self._proposed[: tokens * count * tokens]), count * tokens)
+        other, token = np.divmod(column, tokens) if count > 1 else (0, column)
+        place = row * count + other  # ascending
+        distance = self._distances(a, b.reshape(count * tokens, -1), row, column)
+        forward = np.minimum.reduceat(distance, np.searchsorted(place, np.arange(tokens * count)))
+        backward = np.full(count * tokens, np.inf, dtype=np.float32)
         np.minimum.at(backward, column, distance)
+        dtype = index_type(tokens)
+        forward_index = _first(token, place, distance == forward[place], tokens * count, dtype)
+        backward_index = _first(row, column, distance == backward[column], count * tokens, dtype)
         return (
-            forward,
-            _first(column, row, distance == forward[row], len(a)),
-            backward,
-            _first(row, column, distance == backward[column], len(b)),
+            forward.reshape(tokens, count).T,
+            forward_index.reshape(tokens, count).T,
+            backward.reshape(count, tokens),
+            backward_index.reshape(count, tokens),
         )
 
-    def _distances(self, a: Float32, b: Float32, row: npt.NDArray[np.intp], column: npt.NDArray[np.intp]) -> Float32:
+    def _distances(self, a: Float32, b: Float32, row: Ints, column: Ints) -> Float32:
         # "clip" because numpy would otherwise copy the buffer to be safe from an index error half-way
         difference = np.take(a, row, axis=0, out=self._a[: len(row)], mode="clip")
         difference -= np.take(b, column, axis=0, out=self._b[: len(row)], mode="clip")
         return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)))
 
 
-def _bound(nearest: npt.NDArray[np.uint16], moved: Float32, channels: int) -> npt.NDArray[np.uint16]:
-    """(N,) codes of the nearest entries -> codes up to which an entry may be nearer in truth, whatever the tokens.
+def _together(tokens: int) -> int:
+    """How many images are matched with one at a time: with few tokens a call takes longer than its work."""
+    return max(1, min(16, ENTRIES // tokens**2))
 
-    ``moved``: (N,) how far a token and its match can have been moved together. By the triangle inequality the distance
+
+def _bound(nearest: npt.NDArray[Any], moved: Float32, channels: int) -> npt.NDArray[np.uint16]:
+    """Codes of the nearest entries -> codes up to which an entry may be nearer in truth, whatever the tokens.
+
+    ``moved``: how far a token and its match can have been moved together. By the triangle inequality the distance
     found is off by that much, and so is the distance that it is compared with."""
     error = _accumulated(channels)
     half_squares = np.maximum(-(nearest.astype(np.uint32) << 16).view(np.float32), 0)
@@ -224,9 +256,9 @@ def _accumulated(channels: int) -> np.float32:
     return np.float32((channels + 2 * PARTS) * 2**-23)
 
 
-def _first(value: npt.NDArray[np.intp], place: npt.NDArray[np.intp], chosen: Any, count: int) -> Any:
+def _first(value: Ints, place: Ints, chosen: npt.NDArray[np.bool_], count: int, dtype: np.dtype[Any]) -> Any:
     """(count,) of ``place`` the first chosen ``value``."""
     at = np.flatnonzero(chosen)[::-1]
-    first = np.empty(count, dtype=index_type(count))
+    first = np.empty(count, dtype=dtype)
     first[place[at]] = value[at]
     return first

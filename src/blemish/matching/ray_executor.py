@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
@@ -57,7 +57,7 @@ class RayExecutor:
             return 2 * block * 4 * tokens * channels
         return AT_ONCE * self.cluster.places(self.gpus) * self.on_node.tile_bytes(block, tokens, channels)
 
-    def run(self, tokens: ArrayStore, jobs: Sequence[Job], progress: Progress) -> Iterator[TileMatches]:
+    def run(self, tokens: ArrayStore, jobs: Sequence[Job], progress: Progress) -> Generator[TileMatches, None, None]:
         """As ``Executor`` says. Raises ``RunError`` if a node computes otherwise than this machine or, on GPUs, than
         the others."""
         blocks = _Blocks(self.cluster, tokens, jobs)

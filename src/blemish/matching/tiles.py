@@ -119,13 +119,23 @@ class _Worker:
         self._left, self._right, self._found, self._progress = left, right, found, progress
 
     def run(self, row: Ints, stop: threading.Event) -> None:
-        for at in row:
-            if stop.is_set():
-                return
-            i, j = self._found.pairs[at]
-            forward, forward_index, backward, backward_index = self._matcher.match(self._left, i, self._right, j)
-            self._found.forward[at], self._found.forward_index[at] = forward, forward_index
-            self._found.backward[at], self._found.backward_index[at] = backward, backward_index
+        """Match the pairs ``row``, which share their left image; those with neighbouring right ones together."""
+        others = self._found.pairs[row, 1]
+        for run in np.split(row, np.flatnonzero(np.diff(others) != 1) + 1):
+            for start in range(0, len(run), self._matcher.together):
+                if stop.is_set():
+                    return
+                at = run[start : start + self._matcher.together]
+                i, j = self._found.pairs[at[0]]
+                matched = self._matcher.match(self._left, int(i), self._right, int(j), len(at))
+                into = (
+                    self._found.forward,
+                    self._found.forward_index,
+                    self._found.backward,
+                    self._found.backward_index,
+                )
+                for whole, part in zip(into, matched, strict=True):
+                    whole[at] = part
         self._progress(len(row))
 
 
