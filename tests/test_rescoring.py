@@ -51,7 +51,14 @@ def rescoring_of(passes: Sequence[Pass], found: Sequence[FoundFamily], of_backbo
     embeddings = unit(np.random.default_rng(1).normal(size=(IMAGES, 8)))
     sensitive = tuple(Sensitive.of(one, K, other) for one, other in zip(passes, second, strict=True))
     return Rescoring(
-        parts=(Part(sensitive, K, tuple((number,) for number in range(len(found)))),),
+        parts=(
+            Part(
+                tuple(one.scores for one in sensitive),
+                lambda: sensitive,
+                K,
+                tuple((number,) for number in range(len(found))),
+            ),
+        ),
         of_backbone=of_backbone,
         shape=(31, 31),
         image_score="max",
@@ -109,7 +116,7 @@ def test_scores_only_rise_with_what_is_excluded() -> None:
     pairs = [(few, more) for few in SUBSETS for more in SUBSETS if set(few) < set(more) and {1, 2} - set(more)]
     for few, more in pairs:
         if 0 not in set(more) - set(few):
-            for one in rescoring.parts[0].passes:
+            for one in rescoring.parts[0].passes():
                 risen = one.without(more, K) - one.without(few, K)
                 assert risen.min() > -1e-6
                 assert risen.max() > 0
@@ -154,7 +161,7 @@ def test_maps_are_the_mean_over_the_passes_of_a_backbone() -> None:
     (one, _) = batch()
     passes = [one, one]
     rescoring = rescoring_of(passes, three_families(passes), (2,))
-    single = [each.without({0, 2}, K) for each in rescoring.parts[0].passes]
+    single = [each.without({0, 2}, K) for each in rescoring.parts[0].passes()]
     assert np.abs(single[0] - single[1]).max() > 0, "the premise: the passes exclude different tokens"
     np.testing.assert_allclose(rescoring.maps({0, 2}), np.mean(single, axis=0), atol=1e-6)
 
@@ -186,10 +193,10 @@ def test_saved_and_read_again_it_is_the_same_to_the_bit(tmp_path: Path, with_fam
     back = Rescoring.load(file)
     settings_of = ("of_backbone", "shape", "image_score", "rscin")
     assert [getattr(back, name) for name in settings_of] == [getattr(rescoring, name) for name in settings_of]
-    assert [len(one.alternatives.levels) for one in back.parts[0].passes] == [
-        len(one.alternatives.levels) for one in rescoring.parts[0].passes
+    assert [len(one.alternatives.levels) for one in back.parts[0].passes()] == [
+        len(one.alternatives.levels) for one in rescoring.parts[0].passes()
     ]
-    for one, two in zip(rescoring.parts[0].passes, back.parts[0].passes, strict=True):
+    for one, two in zip(rescoring.parts[0].passes(), back.parts[0].passes(), strict=True):
         for name in ("scores", "slot", "distances"):
             assert getattr(one, name).dtype == getattr(two, name).dtype
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))

@@ -116,7 +116,9 @@ def scan(
         str | None, typer.Option(help="Most memory to use, e.g. 2GiB; default: half of what is free.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Default: all cores.")] = None,
-    cache: Annotated[bool | None, typer.Option("--cache/--no-cache", help="Keep features for the next scan.")] = None,
+    cache: Annotated[
+        bool | None, typer.Option("--cache/--no-cache", help="Keep features and comparisons for the next scan.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of these settings; flags win.")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings as TOML and stop.")] = False,
     overwrite: Overwrite = False,
@@ -129,7 +131,7 @@ def scan(
     from blemish.config import ScanConfig, read_config
     from blemish.extending import Earlier
 
-    earlier = Earlier.read(extend) if extend else None
+    earlier = Earlier.read(extend, folder) if extend else None
     settings = (read_config(config) if config else earlier.config if earlier else ScanConfig()).updated(
         backbone=backbone,
         size=size,
@@ -186,7 +188,8 @@ def _scan(
             result = scan(folder, settings, progress=progress, scratch=staged, decisions=made, extends=extends)
             write_sinks(result, staged, target, settings.maps, progress)
     except KeyboardInterrupt:
-        raise RunError(f"Stopped; {str(target)!r} was not written.") from None
+        again = "Type the same command to go on." if settings.cache else ""
+        raise RunError(f"Stopped; {str(target)!r} was not written. {again}".rstrip()) from None
     if as_json:
         keys = ("counts", "resolved", "timings_s", "warnings")
         top = [{"path": photo.path, "score": photo.score} for photo in result.scored[:10]]

@@ -47,19 +47,21 @@ Float32 = npt.NDArray[np.float32]
 class ComparedPart:
     """What is left of b photos that were compared with each other when their tables and tokens are gone."""
 
-    passes: tuple[Sensitive, ...]
+    scores: tuple[Float32, ...]  # (b, h, w) of each pass
+    passes: Callable[[], tuple[Sensitive, ...]]
     of_backbone: tuple[int, ...]  # passes of each backbone
     k: int  # neighbours that voted
-    found: tuple[FoundFamily, ...]  # its families, and in one part of many also what stands alone in it
+    found: tuple[FoundFamily, ...]  # its families, and after them, in one part of many, what stands alone in it
+    own: int  # how many of these are families
     looks: tuple[Look | None, ...]  # of its families, where it is the whole batch
     carriers: Carriers | None  # of ``found``, where it is one part of many
-    between: Float32  # (b, b) mean distance between photos
+    between: Float32  # (b, b) mean distance between photos; of many parts only the first has it
     diagnosis: dict[str, Any] | None
 
     @property
     def grids(self) -> list[list[tuple[int, int]]]:
         """(h, w) of each pass of each backbone."""
-        shapes = iter([(one.scores.shape[1], one.scores.shape[2]) for one in self.passes])
+        shapes = iter([(one.shape[1], one.shape[2]) for one in self.scores])
         return [[next(shapes) for _ in range(count)] for count in self.of_backbone]
 
 
@@ -112,7 +114,19 @@ def compare(
         budget.release(tokens.store)
         advance(1)
     of_backbone = tuple(len(branch.token_sets) for branch in branches)
-    return ComparedPart(tuple(sensitive), of_backbone, k, found, looks, carried, between, diagnosis)
+    kept = tuple(sensitive)
+    return ComparedPart(
+        scores=tuple(one.scores for one in kept),
+        passes=lambda: kept,
+        of_backbone=of_backbone,
+        k=k,
+        found=found,
+        own=len(search.families),
+        looks=looks,
+        carriers=carried,
+        between=between,
+        diagnosis=diagnosis,
+    )
 
 
 def together(
@@ -129,7 +143,7 @@ def together(
     ``decisions``: what the user has said about families of these photos before."""
     found, numbers, looks = _families(parts, len(paths), branches, config)
     rescoring = Rescoring(
-        parts=tuple(Part(part.passes, part.k, own) for part, own in zip(parts, numbers, strict=True)),
+        parts=tuple(Part(part.scores, part.passes, part.k, own) for part, own in zip(parts, numbers, strict=True)),
         of_backbone=parts[0].of_backbone,
         shape=branches[0].shape,
         image_score=config.image_score,
@@ -153,16 +167,20 @@ def _families(
         found = parts[0].found
         return found, [tuple((number,) for number in range(len(found)))], parts[0].looks
     carried = [part.carriers for part in parts if part.carriers is not None]
-    several = len(parts[0].passes) > 2
+    several = len(parts[0].scores) > 2
     spread = join(carried, images, config.families, several=several)
-    starts = np.cumsum([0, *(len(part.between) for part in parts)])
+    starts = np.cumsum([0, *(len(part.scores[0]) for part in parts)])
     photos = [np.arange(start, stop) for start, stop in pairwise(starts)]
-    numbers: list[Numbers] = [
+    made_of: list[Numbers] = [
         tuple(tuple(number for part, number in family.of if part == at) for family in spread.families)
         for at in range(len(parts))
     ]
+    numbers = [
+        tuple(tuple(number for number in own if number < part.own) for own in of)
+        for of, part in zip(made_of, parts, strict=True)
+    ]
     joined = [whole(family, [part.found for part in parts], photos, images) for family in spread.families]
-    looks = tuple(_look(numbers, at, carried, features_of(branches[0])) for at in range(len(joined)))
+    looks = tuple(_look(made_of, at, carried, features_of(branches[0])) for at in range(len(joined)))
     return joined, numbers, looks
 
 

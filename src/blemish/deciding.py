@@ -72,8 +72,8 @@ def decide(
     if is_ is not None:
         decisions.append(Decision(is_, tuple((member.path, member.sha256) for member in chosen.members), look))
     after = decided(families, decisions, cache.looks)
-    old_maps = cache.rescoring.maps(excluded(families))
-    new_maps = cache.rescoring.maps(excluded(after))
+    old_maps = cache.maps(excluded(families))
+    new_maps = cache.maps(excluded(after))
     scale = ColourScale(**manifest["colour_scale"])
     scores = cache.rescoring.image_scores(new_maps)
     photos, unreadable = _photos(run, cache.paths)

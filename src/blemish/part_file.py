@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,7 +21,7 @@ import numpy.typing as npt
 
 from blemish.comparing import ComparedPart
 from blemish.matching.store import ArrayStore
-from blemish.rescoring import Stored, pass_arrays, read_passes
+from blemish.rescoring import Stored, pass_arrays, passes_of, read_scores, write_arrays
 from blemish.scoring.families import Carriers, FoundFamily
 
 __all__ = ["DonePart", "read_part", "write_part"]
@@ -42,11 +45,26 @@ class DonePart:
     pairs: int = 0  # that were compared now
     known_pairs: int = 0  # that were taken over from an earlier scan
     tiles: tuple[str, ...] = ()  # names of its tile logs
+    not_kept: str = ""  # why a scan that is killed would do it again
     pixels: ArrayStore | None = None  # (b, H, W, 3), only of a part that is the whole batch
 
 
-def write_part(done: DonePart, file: Path) -> None:
-    """Write it whole or not at all. A disk that is full costs the next scan time and this one nothing."""
+def write_part(done: DonePart, file: Path) -> DonePart:
+    """Write it whole or not at all; the part as returned has its second choices in the file. Raises ``OSError``."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    os.close(handle)
+    try:
+        write_arrays(Path(scratch), _arrays(done))
+        Path(scratch).replace(file)
+    except OSError:
+        with suppress(OSError):
+            Path(scratch).unlink(missing_ok=True)
+        raise
+    return replace(done, compared=replace(done.compared, passes=partial(passes_of, file, "")))
+
+
+def _arrays(done: DonePart) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     compared = done.compared
     facts = {
         "paths": done.paths,
@@ -56,32 +74,26 @@ def write_part(done: DonePart, file: Path) -> None:
         "tiles": done.tiles,
         "of_backbone": compared.of_backbone,
         "k": compared.k,
+        "own": compared.own,
         "families": [{name: getattr(family, name) for name in FACTS} for family in compared.found],
         "diagnosis": compared.diagnosis,
     }
-    arrays: dict[str, npt.NDArray[Any]] = {"facts": np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)}
-    arrays |= {"embeddings": done.embeddings, "between": compared.between, **pass_arrays(compared.passes, "")}
+    yield "facts", np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+    yield "embeddings", done.embeddings
+    yield "between", compared.between
+    yield from pass_arrays(compared.passes(), "").items()
     for at, family in enumerate(compared.found):
-        arrays[f"members{at}"] = family.members
-        arrays |= {f"tokens{at}.{number}": tokens for number, tokens in enumerate(family.tokens)}
+        yield f"members{at}", family.members
+        yield from ((f"tokens{at}.{number}", tokens) for number, tokens in enumerate(family.tokens))
     if compared.carriers:
-        arrays |= {f"carriers.{name}": values for name, values in compared.carriers.arrays().items()}
-    scratch = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as handle:
-            np.savez(handle, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
-        scratch.replace(file)
-    except OSError:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
+        yield from ((f"carriers.{name}", values) for name, values in compared.carriers.arrays().items())
 
 
 def read_part(file: Path) -> DonePart | None:
     """The part, or None if it is absent or damaged."""
     try:
         with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-            done = _read(stored)
+            done = _read(stored, file)
         with suppress(OSError):
             os.utime(file)  # used just now
         return done
@@ -89,13 +101,13 @@ def read_part(file: Path) -> DonePart | None:
         return None
 
 
-def _read(stored: Stored) -> DonePart:
+def _read(stored: Stored, file: Path) -> DonePart:
     facts = json.loads(stored["facts"].tobytes())
-    passes = read_passes(stored, "")
+    scores = read_scores(stored, "")
     found = tuple(
         FoundFamily(
             members=stored[f"members{at}"],
-            tokens=tuple(stored[f"tokens{at}.{number}"] for number in range(len(passes))),
+            tokens=tuple(stored[f"tokens{at}.{number}"] for number in range(len(scores))),
             **{name: family[name] for name in FACTS},
         )
         for at, family in enumerate(facts["families"])
@@ -108,10 +120,12 @@ def _read(stored: Stored) -> DonePart:
         unreadable=facts["unreadable"],
         clipped=tuple(facts["clipped"]),
         compared=ComparedPart(
-            passes=passes,
+            scores=scores,
+            passes=partial(passes_of, file, ""),
             of_backbone=tuple(facts["of_backbone"]),
             k=facts["k"],
             found=found,
+            own=facts["own"],
             looks=(),
             carriers=Carriers(**carried) if carried else None,
             between=stored["between"],

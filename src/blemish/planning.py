@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from blemish.matching.screening import LARGEST, deal, references
 from blemish.matching.store import Budget
 from blemish.paths import cache_dir
 
-__all__ = ["Plan", "make_plan", "require_enough"]
+__all__ = ["FEWEST", "Plan", "make_plan", "require_enough"]
 
 DEAL = 0  # seed of the deal: the same photos are dealt alike, so that a killed scan goes on where it stopped
 FEWEST = 3  # photos: with two, each is the other's only judge, and who is odd cannot be told
@@ -44,6 +45,13 @@ class Plan:
     budget: Budget
     parts: list[list[PhotoFile]]  # photos that are compared with each other
     screen: float  # share of the others of its part that a photo is compared with
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def folder(self) -> Path:
+        """A temporary folder that lasts as long as the plan: not among the scratch files, which become the run."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="blemish-")
+        return Path(self._folder.name)
 
     @property
     def photos(self) -> int:

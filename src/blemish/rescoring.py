@@ -6,11 +6,13 @@ second choices of those matches. That is a small part of the table, so a run can
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ from blemish.scoring.families import Alternatives, Level, Pass
 from blemish.scoring.fusion import fuse_backbones, mean_maps
 from blemish.scoring.mutual import image_scores, mean_of_first, msm, rscin
 
-__all__ = ["Part", "Rescoring", "Sensitive", "pass_arrays", "read_passes"]
+__all__ = ["Part", "Rescoring", "Sensitive", "Stored", "pass_arrays", "passes_of", "read_scores", "write_arrays"]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -75,14 +77,17 @@ class Sensitive:
 class Part:
     """Photos that were compared with each other: all of a batch, or a subset of a large one."""
 
-    passes: tuple[Sensitive, ...]
+    scores: tuple[Float32, ...]  # (b, h, w) of each pass while every token may be matched
+    passes: Callable[[], tuple[Sensitive, ...]]  # read where they are kept, when a family of this part is asked about
     k: int  # neighbours that vote
     numbers: tuple[tuple[int, ...], ...]  # of each family of the batch: those it has in the alternatives of this part
 
     def without(self, families: Collection[int]) -> list[Float32]:
         """Scores (b, h, w) of each pass when the tokens of ``families`` of the batch may not be matched."""
         own = {number for family in families for number in self.numbers[family]}
-        return [one.without(own, self.k) for one in self.passes]
+        if not own:
+            return [scores.copy() for scores in self.scores]
+        return [one.without(own, self.k) for one in self.passes()]
 
 
 @dataclass(frozen=True)
@@ -108,45 +113,65 @@ class Rescoring:
         return rscin(scores, self.embeddings, self.rscin) if self.rscin and only is None else scores
 
     def save(self, file: Path) -> None:
-        """One uncompressed ``.npz``."""
-        arrays: dict[str, npt.NDArray[np.generic]] = {
-            "of_backbone": np.array(self.of_backbone),
-            "k": np.array([part.k for part in self.parts]),
-            "shape": np.array(self.shape),
-            "image_score": np.array(self.image_score),
-            "rscin": np.array(self.rscin, dtype=np.int64),
-            "embeddings": self.embeddings,
-        }
+        """One uncompressed ``.npz``, written a part at a time."""
+        write_arrays(file, self._arrays())
+
+    def _arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        yield "of_backbone", np.array(self.of_backbone)
+        yield "k", np.array([part.k for part in self.parts])
+        yield "shape", np.array(self.shape)
+        yield "image_score", np.array(self.image_score)
+        yield "rscin", np.array(self.rscin, dtype=np.int64)
+        yield "embeddings", self.embeddings
         for number, part in enumerate(self.parts):
-            owners = np.array([(at, own) for at, numbers in enumerate(part.numbers) for own in numbers], dtype=np.int32)
-            arrays |= {f"families{number}": np.array(len(part.numbers)), f"numbers{number}": owners.reshape(-1, 2)}
-            arrays |= pass_arrays(part.passes, f"{number}.")
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
+            owners = [(at, own) for at, numbers in enumerate(part.numbers) for own in numbers]
+            yield f"families{number}", np.array(len(part.numbers))
+            yield f"numbers{number}", np.array(owners, dtype=np.int32).reshape(-1, 2)
+            yield from pass_arrays(part.passes(), f"{number}.").items()
 
     @classmethod
     def load(cls, file: Path) -> Rescoring:
-        """Raises ``OSError``, ``ValueError`` or ``KeyError`` if ``file`` is not what ``save`` wrote."""
-        try:
-            with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-                return cls._read(stored)
-        except (EOFError, BadZipFile) as error:
-            raise ValueError(str(error)) from error
+        """What ``save`` wrote, which must stay where it is. Raises ``OSError``, ``ValueError`` or ``KeyError`` if it is
+        something else."""
+        with _opened(file) as stored:
+            parts = tuple(_part(stored, number, int(k), file) for number, k in enumerate(stored["k"]))
+            return cls(
+                parts=parts,
+                of_backbone=_integers(stored["of_backbone"]),
+                shape=(int(stored["shape"][0]), int(stored["shape"][1])),
+                image_score=str(stored["image_score"]),
+                rscin=_integers(stored["rscin"]),
+                embeddings=stored["embeddings"],
+            )
 
-    @classmethod
-    def _read(cls, stored: Stored) -> Rescoring:
-        parts = []
-        for number, k in enumerate(_integers(stored["k"])):
-            owners = stored[f"numbers{number}"]
-            numbers = tuple(_integers(owners[owners[:, 0] == at, 1]) for at in range(int(stored[f"families{number}"])))
-            parts.append(Part(read_passes(stored, f"{number}."), k, numbers))
-        return cls(
-            parts=tuple(parts),
-            of_backbone=_integers(stored["of_backbone"]),
-            shape=(int(stored["shape"][0]), int(stored["shape"][1])),
-            image_score=str(stored["image_score"]),
-            rscin=_integers(stored["rscin"]),
-            embeddings=stored["embeddings"],
-        )
+
+def _part(stored: Stored, number: int, k: int, file: Path) -> Part:
+    owners = stored[f"numbers{number}"]
+    numbers = tuple(_integers(owners[owners[:, 0] == at, 1]) for at in range(int(stored[f"families{number}"])))
+    return Part(read_scores(stored, f"{number}."), partial(passes_of, file, f"{number}."), k, numbers)
+
+
+def passes_of(file: Path, prefix: str) -> tuple[Sensitive, ...]:
+    """The passes that ``pass_arrays`` with the same ``prefix`` are in ``file``. Raises as ``Rescoring.load``."""
+    with _opened(file) as stored:
+        return read_passes(stored, prefix)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Stored]:
+    try:
+        with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+            yield stored
+    except (EOFError, BadZipFile) as error:
+        raise ValueError(str(error)) from error
+
+
+def write_arrays(file: Path, arrays: Iterable[tuple[str, npt.NDArray[Any]]]) -> None:
+    """An uncompressed ``.npz`` of arrays that need not all be in memory."""
+    with ZipFile(file, "w", allowZip64=True) as archive:
+        for name, array in arrays:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 def pass_arrays(passes: Sequence[Sensitive], prefix: str) -> dict[str, npt.NDArray[np.generic]]:
@@ -160,6 +185,11 @@ def pass_arrays(passes: Sequence[Sensitive], prefix: str) -> dict[str, npt.NDArr
         for depth, level in enumerate(one.alternatives.levels):
             arrays |= {f"{field}{name}.{depth}": values for field, values in vars(level).items()}
     return arrays
+
+
+def read_scores(stored: Stored, prefix: str) -> tuple[Float32, ...]:
+    """Only the scores of the passes."""
+    return tuple(stored[f"scores{prefix}{at}"] for at in range(len(stored[f"levels{prefix}"])))
 
 
 def read_passes(stored: Stored, prefix: str) -> tuple[Sensitive, ...]:

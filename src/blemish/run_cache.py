@@ -6,7 +6,7 @@ Written only when there is a family to decide about. It knows files, not what is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,13 @@ class RunCache:
     paths: tuple[str, ...]
     rescoring: Rescoring
     looks: tuple[Look | None, ...]  # of the families
+
+    def maps(self, excluded: Collection[int]) -> npt.NDArray[np.float32]:
+        """See ``Rescoring.maps``."""
+        try:
+            return self.rescoring.maps(excluded)
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(self.folder, error) from error
 
     def jpeg(self, photo: int, longest: int) -> bytes:
         """Encoded, at least as large as asked for or as it was scored."""

@@ -22,6 +22,7 @@ import torch
 from blemish import batch_health, extending, manifest, run_cache
 from blemish.comparing import Compared, searched, together
 from blemish.config import ScanConfig, with_options
+from blemish.errors import UnreadablePhoto
 from blemish.estimate import Cost, compared_pairs, estimate
 from blemish.extending import Earlier
 from blemish.family_facts import family_of
@@ -29,8 +30,8 @@ from blemish.inputs.images import read_photo, resize
 from blemish.inputs.layouts import list_photos
 from blemish.matching.screening import references
 from blemish.part_file import DonePart
-from blemish.parts import Stages, do_part, drop_tiles, prune
-from blemish.planning import Plan, make_plan
+from blemish.parts import Stages, do_part, prune
+from blemish.planning import Plan, make_plan, require_enough
 from blemish.progress import Advance, Progress, Silent
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
 from blemish.workplace import Workplace, workplace
@@ -57,20 +58,20 @@ def scan(
     ``decisions``: what was said about families before, see ``blemish.decisions``; families are recognised by their
     photos' bytes or their look.
     ``scratch``: where arrays go that do not fit the memory budget; by default the system's temporary folder.
-    ``extends``: a finished run whose photos belong to the batch as well; pairs that it has compared are taken over
-    while the user's cache holds them.
+    ``extends``: a finished run whose photos belong to the batch as well, and whose settings hold unless others are
+    given; pairs that it has compared are taken over while the user's cache holds them.
     Nothing is written but the cache, from which a scan that was killed goes on; ``Result.save`` writes a run folder.
     Raises ``InputError``, ``ConfigError``, ``BackboneError`` (all ``UsageError``) or ``RunError``.
     """
-    config = with_options(config or ScanConfig(), options)
+    earlier = Earlier.read(Path(extends).expanduser(), Path(source).expanduser()) if extends is not None else None
+    config = with_options(config or (earlier.config if earlier else ScanConfig()), options)
     progress = progress or Silent()
     clock = _Clock(progress)
     with _threads(config.threads):
         with clock.quiet("listing and loading"):
             source = Path(source).expanduser()
-            listing, earlier = list_photos(source), None
-            if extends is not None:
-                earlier = Earlier.read(Path(extends).expanduser())
+            listing = list_photos(source)
+            if earlier:
                 source, listing = earlier.source, earlier.with_new(listing)
             plan = make_plan(
                 source, listing, config, scratch or Path(tempfile.gettempdir()), earlier.parts if earlier else ()
@@ -80,8 +81,6 @@ def scan(
         with workplace(config, plan.device, plan.budget.left) as place:
             progress.note(f"{place.reason[0].upper()}{place.reason[1:]}")
             done = _parts(plan, place, earlier, clock, progress)
-        for part in done:
-            plan.unreadable |= part.unreadable
         batch = _Batch.of(done)
         with clock.quiet("joining"):
             compared = together(
@@ -117,13 +116,21 @@ def _parts(plan: Plan, place: Workplace, earlier: Earlier | None, clock: _Clock,
     cost = estimate(plan.branches, sizes, plan.screen, plan.budget, place)
     progress.note(cost.text)
     done: list[DonePart] = []
+    for branch in plan.branches:
+        if branch.cache:
+            branch.cache.prune()
+    if plan.config.cache:
+        prune()  # before and not after: what this scan keeps it may need to its end
     with _stages(plan, clock, progress, cost) as stages:
         for number in range(len(plan.parts)):
             # An extended run's last part was dealt anew into what stands from there on; its tiles serve them all.
             tiles = earlier.tiles if earlier and number >= len(earlier.parts) - 1 else ()
-            done.append(do_part(plan, place, number, sum(len(part.paths) for part in done), tiles, stages))
-            if number == 0:
-                progress.note(plan.sees(done[0].compared.grids[0][0]))
+            part = do_part(plan, place, number, sum(len(part.paths) for part in done), tiles, stages)
+            if part:
+                done.append(part)
+                if len(done) == 1:
+                    progress.note(plan.sees(part.compared.grids[0][0]))
+    require_enough(sum(len(part.paths) for part in done), plan.unreadable, plan.listing)
     known = sum(part.known_pairs for part in done)
     parts = sum(part.pairs == 0 and part.known_pairs == 0 for part in done) if plan.divided else 0
     if known or parts:
@@ -151,10 +158,11 @@ def _result(
         first.paths,  # of many parts one is a fair sample
         first.compared.between,
         cache_problems,
-    ) + batch_health.white_level(plan.headers.values(), plan.deep_ceiling, clipped)
+    )
+    warnings += batch_health.white_level(plan.headers.values(), plan.deep_ceiling, clipped)
+    warnings += _not_kept(done)
     for warning in warnings:
         progress.note(f"Note: {warning}")
-    _tidy(plan, done)
     grids = compared.grids[order]
     scale = ColourScale.of(grids)
     pixels = _pixels(plan, batch, first)
@@ -230,7 +238,7 @@ def _rows(plan: Plan, batch: _Batch, compared: Compared) -> tuple[tuple[Photo, .
 
 def _pixels(plan: Plan, batch: _Batch, first: DonePart) -> Callable[[int], RGB]:
     """Photo number -> (H, W, 3) at the first backbone's working resolution. Those of a large batch are not kept but
-    read again, which few of them need."""
+    read again: they would take a gigabyte for 1,300 photos."""
     store = first.pixels
     if store is not None:
         return lambda photo: np.asarray(store.read(photo, photo + 1)[0])
@@ -238,22 +246,18 @@ def _pixels(plan: Plan, batch: _Batch, first: DonePart) -> Callable[[int], RGB]:
     branch = plan.branches[0]
 
     def read(photo: int) -> RGB:
-        decoded = read_photo(files[batch.paths[photo]], at_least=branch.shape, deep_ceiling=plan.deep_ceiling)
+        try:
+            decoded = read_photo(files[batch.paths[photo]], at_least=branch.shape, deep_ceiling=plan.deep_ceiling)
+        except UnreadablePhoto:  # removed while the others were scanned: its scores stand, its picture is grey
+            return np.full((*branch.shape, 3), 128, np.uint8)
         return resize(decoded.pixels, branch.shape, branch.backbone.facts.resize)
 
     return read
 
 
-def _tidy(plan: Plan, done: Sequence[DonePart]) -> None:
-    """Keep of the cache what the next scan can use, least recently used last. Tiles of a part that is a file by now
-    are not needed; those of the last part are, when the run is extended."""
-    for branch in plan.branches:
-        if branch.cache:
-            branch.cache.prune()
-    if plan.config.cache:
-        for part in done[:-1]:
-            drop_tiles(part.tiles)
-        prune()
+def _not_kept(done: Sequence[DonePart]) -> tuple[str, ...]:
+    reason = next((part.not_kept for part in done if part.not_kept), "")
+    return (f"comparisons could not be kept for a scan that goes on or a run that grows ({reason})",) if reason else ()
 
 
 @contextmanager

@@ -248,7 +248,7 @@ def _bound(nearest: npt.NDArray[Any], moved: Float32, channels: int) -> npt.NDAr
     half_squares = np.maximum(-(nearest.astype(np.uint32) << 16).view(np.float32), 0)
     largest = np.sqrt(2 * (half_squares * np.float32(1 + 2**-8) + error)) + 2 * moved
     bits = (-(largest * largest / 2 * np.float32(1 + 2**-20) + error)).view(np.uint32)
-    return np.asarray((bits + 0xFFFF) >> 16, dtype=np.uint16)
+    return np.asarray((bits + 0x8000) >> 16, dtype=np.uint16)
 
 
 def _accumulated(channels: int) -> np.float32:

@@ -15,14 +15,20 @@ __all__ = ["LARGEST", "deal", "most_similar", "references"]
 Ints = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
 
-LARGEST = 250  # photos that are compared all with all when nothing else is asked for: beyond, twice the photos would
-# take four times as long, and benchmarks/large.md sees no gain in them
+LARGEST = 250  # photos that are compared all with all when nothing else is asked for, give or take a fifth: beyond,
+# twice the photos would take four times as long, and benchmarks/large.md sees no gain in them
 
 
 def deal(images: int, largest: int, seed: int) -> tuple[Ints, ...]:
-    """The numbers 0 to ``images`` - 1 in random parts that differ by one photo at most and have at most ``largest``,
-    each ascending."""
-    count = -(-images // largest)
+    """The numbers 0 to ``images`` - 1 in random parts that differ by one photo at most, each ascending.
+
+    The parts are as near to ``largest`` photos as even parts can be. They may have up to a fifth more, so that a batch
+    little above ``largest`` is not halved; a photo then costs up to 1.2 times as much. Of two counts of parts that are
+    equally near, the larger is taken."""
+    most = largest * 6 // 5
+    fewest = max(1, -(-images // most))
+    counts = range(fewest, max(fewest, -(-images // largest)) + 1)  # with more, the parts only become smaller
+    count = min(counts, key=lambda count: (abs(images / count - largest), -count))
     order = np.random.default_rng(seed).permutation(images)
     return tuple(np.sort(part) for part in np.array_split(order, count))
 

@@ -115,17 +115,19 @@ class Budget:
     def __init__(self, memory: int, scratch: Path) -> None:
         self.left = memory
         self.scratch = scratch
+        self._charged: weakref.WeakKeyDictionary[ArrayStore, int] = weakref.WeakKeyDictionary()
 
     def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike, share: float) -> ArrayStore:
         """An array in memory if it takes at most ``share`` of what is left, else in a scratch file."""
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         if nbytes > share * self.left:
             return ArrayStore(shape, dtype, self.scratch)
+        array = ArrayStore(shape, dtype)
         self.left -= nbytes
-        return ArrayStore(shape, dtype)
+        self._charged[array] = nbytes
+        return array
 
     def release(self, array: ArrayStore) -> None:
-        """Close an array and have its bytes back."""
-        if array.in_memory:
-            self.left += array.nbytes
+        """Close an array and have back what it was charged, however many of its rows are left."""
         array.close()
+        self.left += self._charged.pop(array, 0)

@@ -73,6 +73,8 @@ class TileLog:
         ``tokens``: N, which a record must have. ``wanted``: (B, B), pairs that neither image wants are left out."""
         self._tiles.seek(0)
         self._end = self.taken_over = 0
+        with contextlib.suppress(OSError):
+            os.utime(self.folder / TILES)  # used just now: what was used longest ago goes first
         while (record := self._record(tokens)) is not None:
             numbered = self._batch[record.pairs]
             known = (numbered >= 0).all(axis=1)
