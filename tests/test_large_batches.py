@@ -18,6 +18,7 @@ from blemish.config import ScanConfig
 from blemish.errors import ConfigError, InputError
 from blemish.matching import executor
 from blemish.matching.screening import deal, most_similar, references
+from blemish.part_file import read_part
 from blemish.parts import kept_parts, kept_tiles
 from blemish.result import Result
 from blemish.scanning import scan
@@ -47,9 +48,11 @@ def pairs(result: Result) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("images", "largest", "sizes"),
     [
-        (200, 250, [200]),  # few enough to stay together
-        (250, 250, [250]),
-        (251, 250, [126, 125]),  # even parts rather than a rest
+        (250, 250, [250]),  # few enough to stay together
+        (300, 250, [300]),  # a fifth more is not cut
+        (301, 250, [151, 150]),  # even parts rather than a rest
+        (550, 250, [275] * 2),  # nearer to 250 than three of 183
+        (600, 250, [200] * 3),  # as near as two of 300: the cheaper
         (10_000, 250, [250] * 40),
     ],
 )
@@ -179,15 +182,15 @@ def test_a_run_that_grows_compares_new_pairs_only(parts: Path, tmp_path: Path) -
 
 
 def test_a_divided_run_grows_at_its_end(parts: Path, tmp_path: Path) -> None:
-    """Its first subsets stay; the last is dealt anew with the new photos, and known pairs are taken over."""
+    """Its first subset stays; the last is dealt anew with the new photos, and known pairs are taken over."""
     run, rest = grow(parts, tmp_path, lambda at: at < 45, subset=20)
     result = scan(rest, MOCK, extends=run, subset=20)
     stored = json.loads((run / "division.json").read_text())
     assert result.division is not None
-    assert result.division["parts"][:2] == stored["parts"][:2]
-    assert [len(part) for part in result.division["parts"]] == [15, 15, 15, 15]
+    assert result.division["parts"][:1] == stored["parts"][:1]
+    assert [len(part) for part in result.division["parts"]] == [23, 19, 18]
     compared, taken_over = pairs(result)
-    assert compared + taken_over == 2 * 105
+    assert compared + taken_over == 19 * 18 // 2 + 18 * 17 // 2
     assert taken_over > 0
 
 
@@ -242,12 +245,49 @@ def test_nothing_new_is_said(parts: Path, tmp_path: Path) -> None:
         scan(tmp_path / "first", MOCK, extends=run)
 
 
-def test_photos_that_have_gone_since_are_listed_as_unreadable(parts: Path, tmp_path: Path) -> None:
-    run, rest = grow(parts, tmp_path, lambda at: at < 40)
-    (tmp_path / "first" / "12.png").unlink()
-    result = scan(rest, MOCK, extends=run)
-    assert [photo.path for photo in result.unreadable] == ["12.png"]
-    assert len(result.scored) == PHOTOS - 1
+def test_photos_of_one_subset_that_cannot_be_read_do_not_stop_the_others(parts: Path) -> None:
+    spoiled = list(scan(parts, MOCK, cache=False, subset=20).division["parts"][1])  # type: ignore[index]
+    for path, _ in spoiled[2:]:
+        whole = (parts / path).read_bytes()
+        (parts / path).write_bytes(whole[: len(whole) // 2])
+    result = scan(parts, MOCK, subset=20)
+    assert {photo.path for photo in result.unreadable} == {path for path, _ in spoiled}
+    assert sum("too few photos" in photo.reason for photo in result.unreadable) == 2
+
+
+def test_subsets_are_known_again_from_another_folder(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(parts.parent)
+    first = scan(parts.name, MOCK, subset=20)
+    monkeypatch.chdir(parts)
+    again = scan(".", MOCK, subset=20)
+    assert pairs(again) == (0, 0)
+    assert again.scores == first.scores
+
+
+def test_remains_in_the_cache_stop_nobody(parts: Path) -> None:
+    (kept_tiles() / "empty").mkdir(parents=True)  # killed between making a folder and its first file
+    (kept_tiles() / "foreign" / "folder").mkdir(parents=True)
+    (kept_parts()).mkdir(parents=True)
+    (kept_parts() / "x.part").write_bytes(b"cut")
+    assert scan(parts, MOCK, subset=20).scores
+
+
+def test_a_cache_that_cannot_be_written_is_said(parts: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "file"))
+    for subset in (20, 0):
+        assert "comparisons could not be kept" in " ".join(scan(parts, MOCK, subset=subset).warnings)
+
+
+def test_lonely_regions_keep_no_second_choices(parts: Path) -> None:
+    """They would be as large as the table, since every photo has a nearest token in every other."""
+    scan(parts, MOCK, subset=20, families="auto")
+    kept = [read_part(file) for file in kept_parts().glob("*.npz")]
+    lonely = [part.compared for part in kept if part and len(part.compared.found) > part.compared.own]
+    assert lonely, "the premise"
+    for part in lonely:
+        levels = [level for one in part.passes() for level in one.alternatives.levels]
+        assert all((level.family < part.own).all() for level in levels)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,9 @@ def scan(
     decisions: Annotated[Path | None, typer.Option(help="A run whose decisions about families hold here too.")] = None,
     subset: Annotated[
         str | None,
-        typer.Option(help="Most photos compared with each other; larger batches are dealt into such subsets; or all."),
+        typer.Option(
+            help="Photos compared with each other, about; larger batches are dealt into such subsets. Or all."
+        ),
     ] = None,
     screen: Annotated[
         str | None, typer.Option(help="Share of those, the most similar, that each is compared with, e.g. 0.5.")

@@ -135,7 +135,7 @@ class ScanConfig:
     image_score: str = "max"  # the map's largest value, as published; excess: above the usual at its place
     rscin: tuple[int, ...] = ()  # neighbours of MuSc's image re-scoring, e.g. (1, 2, 3); empty: off
     families: FamilyConfig = field(default_factory=FamilyConfig)  # recurring flaws: auto, published or off
-    subset: int | None = None  # most photos compared with each other; 0: all of them; None: 250
+    subset: int | None = None  # photos compared with each other, about; 0: all of them; None: 250
     screen: float = 1.0  # share of those, the most similar as a whole, that each photo is compared with
     maps: str = "working"  # resolution of the written maps: working, original or none
     device: str = "auto"  # auto, cpu, cuda, cuda:1

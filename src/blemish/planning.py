@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +47,14 @@ class Plan:
     budget: Budget
     parts: list[list[PhotoFile]]  # photos that are compared with each other
     screen: float  # share of the others of its part that a photo is compared with
-    _folder: tempfile.TemporaryDirectory[str] | None = None
+    _folder: Path | None = None
 
     def folder(self) -> Path:
         """A temporary folder that lasts as long as the plan: not among the scratch files, which become the run."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="blemish-")
-        return Path(self._folder.name)
+            self._folder = Path(tempfile.mkdtemp(prefix="blemish-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
 
     @property
     def photos(self) -> int:
@@ -135,7 +138,7 @@ def _parts(photos: Sequence[PhotoFile], subset: int | None, earlier: Sequence[Se
     and what is new is dealt, and pairs that were compared in it need not be compared again."""
     known = {photo.path: photo for photo in photos}
     kept = [[path for path in part if path in known] for part in earlier[:-1]]
-    kept = [part for part in kept if len(part) >= FEWEST]  # of the others, the files are gone
+    kept = [part for part in kept if len(part) >= FEWEST]  # of the others, too few can be read
     stay = [[known.pop(path) for path in part] for part in kept]
     open_to_new = list(known.values())
     largest = LARGEST if subset is None else subset or len(photos)
