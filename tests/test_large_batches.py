@@ -285,9 +285,9 @@ def test_lonely_regions_keep_no_second_choices(parts: Path) -> None:
     kept = [read_part(file) for file in kept_parts().glob("*.npz")]
     lonely = [part.compared for part in kept if part and len(part.compared.found) > part.compared.own]
     assert lonely, "the premise"
-    for part in lonely:
-        levels = [level for one in part.passes() for level in one.alternatives.levels]
-        assert all((level.family < part.own).all() for level in levels)
+    for compared in lonely:
+        levels = [level for one in compared.passes() for level in one.alternatives.levels]
+        assert all((level.family < compared.own).all() for level in levels)
 
 
 @pytest.mark.parametrize(

@@ -103,12 +103,13 @@ def compare(
     else:
         found += solitary(passes, search, config.families)
         carried = carriers(passes[0], found, np.arange(first, first + len(paths)))
-    between = _between(tables[: len(branches[0].token_sets)])
-    diagnosis = (
-        None if first else _diagnosis(passes[0], paths, config, search)
-    )  # of many parts the first stands for all
+    stands_for_all = first is None or first == 0
+    between = _between(tables[: len(branches[0].token_sets)]) if stands_for_all else np.empty((0, 0), np.float32)
+    diagnosis = _diagnosis(passes[0], paths, config, search) if stands_for_all else None
     sensitive = []
-    for one, table, tokens, other in zip(passes, tables, sets, alternatives(passes, found), strict=True):
+    # What stands alone may vouch for itself even if the other parts make it a family: a handful of photos (TAKEN_AWAY)
+    # cannot, among the votes of a part, and second choices of every lonely region would be as large as the table.
+    for one, table, tokens, other in zip(passes, tables, sets, alternatives(passes, search.families), strict=True):
         sensitive.append(Sensitive.of(one, k, other))
         table.release(budget)
         budget.release(tokens.store)
