@@ -108,12 +108,9 @@ def _seconds_a_pair(tokens: int, channels: int, place: Workplace) -> float:
     return work / len(job.pairs) / place.places
 
 
-def _seconds(call: Callable[[], object], times: int = 2) -> float:
-    """The quickest of a few runs after one that is not counted."""
+def _seconds(call: Callable[[], object]) -> float:
+    """Of a call after one that is not counted."""
     call()
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

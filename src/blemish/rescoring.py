@@ -7,6 +7,7 @@ second choices of those matches. That is a small part of the table, so a run can
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ __all__ = ["Part", "Rescoring", "Sensitive", "Stored", "pass_arrays", "passes_of
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+THREADS = 2  # that sort: more would wait for memory
 Stored = Mapping[str, npt.NDArray[Any]]  # an opened .npz
 
 
@@ -47,11 +49,15 @@ class Sensitive:
             first = alternatives.levels[0]
             slot = np.unique(first.image * np.int32(tokens) + first.token)
         distances = np.empty((len(slot), images), dtype=np.float32)
-        for i in range(images):
+
+        def fill(i: int) -> None:
             row = one.matches.row(i)
             scores[i] = msm(row, k)
             start, stop = np.searchsorted(slot, [i * tokens, (i + 1) * tokens])
             distances[start:stop] = row[:, slot[start:stop] % tokens].T
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(fill, range(images)))
         return cls(scores.reshape(images, *one.grid), slot, distances, alternatives)
 
     def without(self, families: Collection[int], k: int) -> Float32:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from blemish.scoring.families.links import FLOOR, rank_of
 
 __all__ = ["Candidate", "candidates"]
 
+THREADS = 2  # that sort: more would wait for memory
 SLACK = 0.005  # natural log: spread below which tokens count as equal
 
 
@@ -57,9 +59,13 @@ def _log_distances(one: Pass, ranks: Sequence[int]) -> list[Float32]:
     """ln d^(rank) of every token, one (B, N) for each rank."""
     found = np.empty((len(ranks), one.images, one.grid[0] * one.grid[1]), dtype=np.float32)
     at = np.array(ranks) - 1
-    for i in range(one.images):
+
+    def fill(i: int) -> None:
         ascending = np.sort(np.ascontiguousarray(one.matches.row(i).T), axis=1)
         found[:, i] = np.log(np.maximum(ascending[:, at], FLOOR)).T
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(fill, range(one.images)))
     return list(found)
 
 
