@@ -78,11 +78,11 @@ def scan(
             )
         for line in plan.opening():
             progress.note(line)
-        with workplace(config, plan.device, plan.budget.left) as place:
+        with workplace(config, plan.device, plan.budget) as place:
             progress.note(f"{place.reason[0].upper()}{place.reason[1:]}")
             done = _parts(plan, place, earlier, clock, progress)
         batch = _Batch.of(done)
-        with clock.quiet("joining"):
+        with clock.stage("joining", 1) if plan.divided else clock.quiet("joining"):
             compared = together(
                 [part.compared for part in done],
                 plan.branches,
