@@ -187,7 +187,7 @@ def _scan_200(photos: int = 200) -> None:
         (root / "parts").mkdir()
         for number, photo in enumerate(render_batch("washer", photos, size=1024, sporadic=6, recurring=(20, 10))):
             Image.fromarray(photo.pixels).save(root / "parts" / f"{number:03}.jpg", quality=92)
-        for memory in ("default", "default", "default", "1GiB", "700MiB"):
+        for memory in ("default", "default", "700MiB"):
             out = root / "run"
             command = [*BLEMISH, "scan", str(root / "parts"), "--out", str(out), "--overwrite", "--no-cache", "--quiet"]
             taken, peak = _run([*command, *(() if memory == "default" else ("--memory", memory))])
