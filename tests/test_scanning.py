@@ -105,9 +105,9 @@ def test_each_photo_is_decoded_once(parts: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_options_may_be_written_as_on_the_command_line(parts: Path) -> None:
-    result = scan(parts, MOCK, k="50%", memory="1GiB", radii=[1, 3])
+    result = scan(parts, MOCK, k="50%", memory="8GiB", radii=[1, 3])
     assert result.manifest["config"]["k"] == 0.5
-    assert result.manifest["config"]["memory"] == 2**30
+    assert result.manifest["config"]["memory"] == 2**33
     assert result.manifest["backbones"][0]["radii"] == [1, 3]
 
 
