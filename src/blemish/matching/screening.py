@@ -16,7 +16,7 @@ Ints = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
 
 LARGEST = 250  # photos that are compared all with all when nothing else is asked for, give or take a fifth: beyond,
-# twice the photos would take four times as long, and benchmarks/large.md sees no gain in them
+# twice the photos would take four times as long, and benchmarks/large.md sees hardly a gain in them
 
 
 def deal(images: int, largest: int, seed: int) -> tuple[Ints, ...]:
