@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from blemish.judgement import Call, Judgement, Region
 from blemish.looks import Look
 
 __all__ = ["AnomalyMaps", "ColourScale", "Decision", "Family", "Member", "Photo", "Result", "ranked", "upsample"]
@@ -33,9 +34,15 @@ class Photo:
     percentile: float | None = None  # share (in %) of the scored photos that do not score higher than this one
     width: int | None = None  # pixels, after the camera's orientation was applied
     height: int | None = None
-    reason: str = ""  # why a photo is unreadable
+    reason: str = ""  # why a photo is unreadable, or why a person should look at it
     duplicate_of: str = ""  # path of the first photo with the same bytes, if there is one
     family: int | None = None  # number of the family it belongs to; of several the one with the strongest evidence
+    verdict: Call | None = None
+    low: float | None = None  # the score's 90 % interval: how much the ways of scoring disagree about this photo
+    high: float | None = None
+    regions: int | None = None  # places marked on it; of a photo called ok none
+    area_share: float | None = None  # of the picture, under these places
+    severity: float | None = None  # area share x excess over the pixel threshold, summed over the regions
 
 
 def ranked(
@@ -211,6 +218,8 @@ class Result:
     families: tuple[Family, ...] = ()  # strongest evidence first
     decisions: tuple[Decision, ...] = ()  # the user's, also of families that this run has not found
     diagnosis: dict[str, Any] | None = None  # see ``blemish.diagnostics.Diagnosis``
+    judgement: Judgement | None = None  # which photos are blemished, and what that means
+    regions: Mapping[str, tuple[Region, ...]] = field(default_factory=dict)  # path -> of photos that are not ok
     division: dict[str, Any] | None = None  # who was compared with whom, see ``blemish.extending``
     jpeg: Callable[[int, int], bytes] | None = None  # row, longest side -> its picture, where pictures are kept
     keep: Callable[[Path], None] | None = None  # writes what `blemish decide` needs into a folder

@@ -1,0 +1,67 @@
+"""What a verdict is made of: plain values that a result carries, every sink shows and `blemish verdict` changes.
+
+It knows numbers and words; how they were decided is told in ``blemish.verdict``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Call", "Interval", "Judgement", "Region", "Stop"]
+
+Call = Literal["ok", "blemished", "unsure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate (median) with its 90 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One connected place where a photo's map exceeds the pixel threshold, in pixels of the photo's own size.
+
+    The box's ``right`` and ``bottom`` lie outside. ``peak``: largest map value. ``share``: of the picture's area.
+    ``severity``: share x mean excess of the map over the pixel threshold, in units of that threshold."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    area: int
+    peak: float
+    share: float
+    severity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One threshold of the report's slider and what it means. Rows count the scored photos, most anomalous first."""
+
+    threshold: float
+    blemished: int  # photos called so
+    unsure: tuple[int, ...]  # rows that a person should look at
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The decision about a batch, with its meaning.
+
+    A photo is blemished if its score exceeds ``threshold`` or it is among ``always``, unless it is unsure."""
+
+    threshold: float  # image score
+    pixel_threshold: float  # map value from which a pixel belongs to a region
+    rule: str  # where the threshold comes from, in words
+    share: Interval  # of the photos that are defective
+    at_least: bool  # only the lower end of ``share`` is known: good and bad scores overlap
+    false_alarms: Interval  # share of good photos that the threshold calls blemished
+    sentence: str
+    unsure: tuple[int, ...]  # rows
+    always: tuple[int, ...]  # rows that are blemished whatever their score: they carry a family's flaw
+    stops: tuple[Stop, ...]  # ascending thresholds; ``threshold`` is one of them
