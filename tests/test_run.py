@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,10 @@ from blemish.errors import InputError, OutputError, RunError
 from blemish.result import Result
 from blemish.run import check_out, default_out, read_manifest, staging
 from blemish.scanning import scan
+from blemish.sinks import csv as csv_sink
+from blemish.sinks import jsonl
 from photos import write_parts
+from test_masks_sink import JUDGEMENT
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,12 @@ def test_tables_have_one_row_a_photo_most_anomalous_first(result: Result, tmp_pa
         "score",
         "rank",
         "percentile",
+        "verdict",
+        "low",
+        "high",
+        "regions",
+        "area_share",
+        "severity",
         "width",
         "height",
         "status",
@@ -78,6 +88,36 @@ def test_tables_have_one_row_a_photo_most_anomalous_first(result: Result, tmp_pa
     assert {row["family"] for row in rows} == {""}  # six photos are too few to have families
     assert {line["family"] for line in lines} == {None}
     assert [float(row["score"]) for row in rows[:-1]] == list(result.scores.values())
+
+
+def test_a_verdict_is_written_where_there_is_one(result: Result, tmp_path: Path) -> None:
+    first = replace(result.photos[0], verdict="blemished", low=0.25, high=0.75, regions=0, area_share=0.0, severity=0.0)
+    others = [replace(photo, verdict="ok") for photo in result.scored[1:]]
+    judged = replace(result, photos=(first, *others, *result.unreadable), judgement=JUDGEMENT, regions={})
+    without = replace(result, judgement=None, regions={}).save(tmp_path / "without")
+    out = judged.save(tmp_path / "run")
+    added = {file.name for file in out.iterdir()} - {file.name for file in without.iterdir()}
+    assert added == {"coco.json", "coco_results.json", "labelstudio.json", "masks"}
+    assert [file.name for file in (out / "masks").iterdir()] == ["3.png.png"]
+    judged.save(out, overwrite=True)  # these files are blemish's own
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    values = [
+        [line[name] for name in ("verdict", "low", "high", "regions", "area_share", "severity")] for line in lines
+    ]
+    assert values[0] == ["blemished", 0.25, 0.75, 0, 0.0, 0.0]
+    assert (lines[1]["verdict"], values[-1]) == ("ok", [None] * 6)  # the last is unreadable
+    with (out / "results.csv").open(newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [rows[0][name] for name in ("verdict", "low", "high", "regions")] == ["blemished", "0.25", "0.75", "0"]
+    assert [rows[-1][name] for name in ("verdict", "low", "high", "regions", "area_share", "severity")] == [""] * 6
+
+
+def test_tables_take_names_that_are_no_unicode(result: Result, tmp_path: Path) -> None:
+    odd = replace(result, photos=(replace(result.photos[0], path="bad-\udcff.png"),))
+    jsonl.write(odd, tmp_path / "results.jsonl")
+    csv_sink.write(odd, tmp_path / "results.csv")
+    assert json.loads((tmp_path / "results.jsonl").read_bytes())["path"] == "bad-\udcff.png"
+    assert "bad-\\udcff.png" in (tmp_path / "results.csv").read_text(encoding="utf-8")
 
 
 def test_maps_at_the_original_size_or_none(result: Result, tmp_path: Path) -> None:

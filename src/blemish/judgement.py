@@ -24,10 +24,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One connected place where a photo's map exceeds the pixel threshold, in pixels of the photo's own size.
+    """One connected place that stands out of a photo's map, in pixels of the photo's own size.
 
     The box's ``right`` and ``bottom`` lie outside. ``peak``: largest map value. ``share``: of the picture's area.
-    ``severity``: share x mean excess of the map over the pixel threshold, in units of that threshold."""
+    ``severity``: share x mean excess of the map over the pixel threshold (never below 0), in units of that
+    threshold."""
 
     left: int
     top: int
@@ -56,7 +57,7 @@ class Judgement:
     A photo is blemished if its score exceeds ``threshold`` or it is among ``always``, unless it is unsure."""
 
     threshold: float  # image score
-    pixel_threshold: float  # map value from which a pixel belongs to a region
+    pixel_threshold: float  # map value that seeds a region
     rule: str  # where the threshold comes from, in words
     share: Interval  # of the photos that are defective
     at_least: bool  # only the lower end of ``share`` is known: good and bad scores overlap

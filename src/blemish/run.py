@@ -37,7 +37,8 @@ from blemish.sinks.names import beside
 
 __all__ = ["Unchanged", "check_out", "default_out", "read_manifest", "save_result", "staging", "write_sinks"]
 
-RESULTS = frozenset({"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST})
+JUDGED = frozenset({"coco.json", "coco_results.json", "labelstudio.json", "masks"})  # where there is a verdict
+RESULTS = JUDGED | {"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST}
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file managers that have looked in
 WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS}
 
@@ -225,19 +226,24 @@ def write_sinks(
     """All files of a run into ``folder``, ``run.json`` last: its existence means that the others are complete.
 
     ``out``: where the run will be, for the words of the ``RunError`` that a failing disk raises."""
-    from blemish.sinks import csv, families, jsonl, overlays, report
+    from blemish.sinks import coco, csv, families, jsonl, labelstudio, masks, overlays, report
     from blemish.sinks import maps as map_files
 
     start = time.perf_counter()
     paths = {photo.path for photo in result.scored}
     same_maps, same_overlays = (unchanged.maps, unchanged.overlays) if unchanged else (frozenset(), frozenset())
     try:
-        with progress.stage("writing results", 2 * len(result.scored)) as advance:
+        with progress.stage("writing results", 2 * len(result.scored) + len(masks.marked(result))) as advance:
             csv.write(result, folder / "results.csv")
             jsonl.write(result, folder / "results.jsonl")
             families.write(result, folder / "families.json")
             map_files.write(result, folder / "maps", maps, advance, paths - same_maps)
             overlays.write(result, folder / "overlays", advance, paths - same_overlays)
+            if result.judgement:
+                outlines = masks.write(result, folder / "masks", advance)
+                coco.write(result, outlines, folder / "coco.json")
+                coco.write_results(result, outlines, folder / "coco_results.json")
+                labelstudio.write(result, outlines, folder / "labelstudio.json")
             report.write(result, folder / "report.html", out.name)
         if unchanged:
             _take_over(unchanged, folder)

@@ -10,11 +10,28 @@ from blemish.result import Result
 
 __all__ = ["write"]
 
-COLUMNS = ("path", "score", "rank", "percentile", "width", "height", "status", "reason", "duplicate_of", "family")
+COLUMNS = (
+    "path",
+    "score",
+    "rank",
+    "percentile",
+    "verdict",
+    "low",
+    "high",
+    "regions",
+    "area_share",
+    "severity",
+    "width",
+    "height",
+    "status",
+    "reason",
+    "duplicate_of",
+    "family",
+)
 
 
 def write(result: Result, file: Path) -> None:
-    with file.open("w", newline="", encoding="utf-8") as handle:
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
         table = csv.DictWriter(handle, COLUMNS)
         table.writeheader()
         table.writerows(asdict(photo) for photo in result.photos)  # None becomes an empty cell

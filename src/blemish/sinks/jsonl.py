@@ -13,7 +13,8 @@ __all__ = ["write"]
 
 
 def write(result: Result, file: Path) -> None:
-    with file.open("w", encoding="utf-8") as handle:
+    # What of a file name is no Unicode becomes \udcXX, which is how JSON itself writes it.
+    with file.open("w", encoding="utf-8", errors="backslashreplace") as handle:
         for photo in result.photos:
             row = asdict(photo)
             handle.write(json.dumps({column: row[column] for column in COLUMNS}, ensure_ascii=False) + "\n")
