@@ -12,25 +12,53 @@ import numpy.typing as npt
 
 from blemish.inputs.images import Header
 from blemish.result import Photo
+from blemish.verdict.drift import Stretch, drift
+from blemish.verdict.duplicates import taken_again
+from blemish.verdict.products import groups_of, nearest_photo
 
-__all__ = ["smallest_flaw", "two_products", "warnings", "white_level"]
+__all__ = ["light", "order", "products", "smallest_flaw", "warnings", "white_level"]
+
+Float32 = npt.NDArray[np.float32]
 
 FLAW_TOKENS = 1.5  # extent, in tokens, from which at least half of all flaws are seen (benchmarks/flaw_size.md)
-SPLIT = 0.35  # silhouette from which two groups of photos are called two products
-SAMPLE = 400  # photos looked at for groups; enough to see two products, and cheap in any batch
+ENOUGH = 10  # photos from which something can be said about how alike they are
+VARIED = {"effnet-lite2": 0.6}  # ``nearest_photo`` above which hardly two are alike; benchmarks/batch_health.md
+EXAMPLES = 3
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
 def warnings(
     headers: Sequence[Header],
     rows: Sequence[Photo],
     paths: Sequence[str],
-    between: npt.NDArray[np.float32],
+    between: Float32,
     cache_problems: Sequence[str],
+    *,
+    ordered: Sequence[str] = (),
+    embeddings: Float32 | None = None,
+    small: Float32 | None = None,
+    backbone: str = "",
 ) -> tuple[str, ...]:
     """Everything worth a sentence. ``between: (b, b)``: mean distance between the photos ``paths``, which are all or a
-    fair sample."""
+    fair sample, and ``small: (b, SIDE, SIDE)`` their small pictures (``verdict.duplicates.small_grey``).
+    ``embeddings: (B, E)`` of all scored photos, ``ordered``: their paths in the order of the folder or the CSV.
+    ``backbone``: the name of the one that ``between`` is from."""
     cache = next((f"features could not be cached ({problem})" for problem in cache_problems if problem), "")
-    found = (_sizes(headers), two_products(paths, between), _duplicates(rows), _few(len(headers)), cache)
+    several = products(paths, between, len(headers))
+    changes = ""
+    if not several:  # sorted by product, they depend on the order as well, and it has been said why
+        changes = order(ordered, embeddings) if embeddings is not None else ""
+        changes = changes or (light(ordered, paths, small) if small is not None and ordered else "")
+    found = (
+        _sizes(headers),
+        several,
+        _varied(between, backbone) if not several else "",
+        changes,
+        _duplicates(rows),
+        _again(rows, paths, between, small, len(headers)),
+        _few(len(headers)),
+        cache,
+    )
     return tuple(sentence for sentence in found if sentence)
 
 
@@ -51,51 +79,98 @@ def smallest_flaw(headers: Mapping[str, Header], grid: tuple[int, int]) -> int:
     return max(1, round(FLAW_TOKENS * max(height / grid[0], width / grid[1])))
 
 
-def two_products(paths: Sequence[str], between: npt.NDArray[np.float32]) -> str:
-    """A sentence if the photos fall into two groups that hardly resemble each other, else empty.
-
-    Two medoids, begun with the two photos that are furthest apart, judged by the mean silhouette; a group of fewer
-    than three photos, or of less than a twentieth, is a flaw rather than a product."""
-    if len(paths) < 6:
+def products(paths: Sequence[str], between: Float32, photos: int) -> str:
+    """A sentence if the photos fall into groups that hardly resemble each other, else empty. ``photos``: how many
+    there are in all; ``paths`` may be a sample."""
+    groups = groups_of(between)
+    if groups is None:
         return ""
-    chosen = np.linspace(0, len(paths) - 1, min(len(paths), SAMPLE)).astype(int)
-    distances = (between + between.T)[np.ix_(chosen, chosen)] / 2
-    labels = _two_groups(distances)
-    counts = np.bincount(labels, minlength=2)
-    if counts.min() < max(3, 0.05 * len(chosen)) or _silhouette(distances, labels) < SPLIT:
-        return ""
-    examples = [paths[chosen[int(np.flatnonzero(labels == group)[0])]] for group in (0, 1)]
-    share = counts / len(chosen) * len(paths)
+    sizes = (f"{round(size / len(paths) * photos)}" for size in groups.sizes)
+    like = [f"{size} like {paths[medoid]}" for size, medoid in zip(sizes, groups.medoids, strict=True)]
+    like[0] = like[0].replace(" like", " photos like", 1)
+    count = NUMBERS[len(like)] if len(like) < len(NUMBERS) else "many"
     return (
-        f"these look like two products: about {share[0]:.0f} photos like {examples[0]} and {share[1]:.0f} like "
-        f"{examples[1]}. If they are, scan them apart; each group is normal to itself only"
+        f"these look like {count} products: about {', '.join(like[:-1])} and {like[-1]}. If they are, scan them apart; "
+        "each group is normal to itself only"
     )
 
 
-def _two_groups(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """Labels 0 and 1 from two medoids: (n, n) -> (n,)."""
-    medoids = np.array(np.unravel_index(int(distances.argmax()), distances.shape))
-    labels = np.asarray(distances[:, medoids].argmin(axis=1))
-    for _ in range(10):
-        for group in (0, 1):
-            members = np.flatnonzero(labels == group)
-            if len(members):
-                medoids[group] = members[distances[np.ix_(members, members)].sum(axis=1).argmin()]
-        again = np.asarray(distances[:, medoids].argmin(axis=1))
-        if (again == labels).all():
-            break
-        labels = again
-    return labels
+def _again(rows: Sequence[Photo], paths: Sequence[str], between: Float32, small: Float32 | None, photos: int) -> str:
+    """Copies that are not equal byte by byte."""
+    known = {row.path for row in rows if row.duplicate_of}
+    others = np.array([at for at, path in enumerate(paths) if path not in known], np.intp)
+    if len(others) < 3:
+        return ""
+    groups = taken_again(between[np.ix_(others, others)], None if small is None else small[others])
+    count = sum(len(group) - 1 for group in groups)
+    if not count:
+        return ""
+    pairs = [(paths[others[group[1]]], paths[others[group[0]]]) for group in groups[:EXAMPLES]]
+    examples = ", ".join(f"{again} like {first}" for again, first in pairs) + (
+        ", ..." if len(groups) > EXAMPLES else ""
+    )
+    where = f"in a sample of {len(paths)} photos, " if len(paths) < photos else ""
+    what = f"{count} photos seem to show a part" if count > 1 else "1 photo seems to show a part"
+    return (
+        f"{where}{what} that another shows too, saved or taken again ({examples}); "
+        "a flaw on both vouches for itself and scores lower, so keep one of each"
+    )
 
 
-def _silhouette(distances: npt.NDArray[np.float32], labels: npt.NDArray[np.intp]) -> float:
-    """Mean silhouette (Rousseeuw 1987) of two groups, each of two members or more."""
-    own, other = (np.empty(len(labels)) for _ in range(2))
-    for group in (0, 1):
-        inside = labels == group
-        own[inside] = distances[np.ix_(inside, inside)].sum(axis=1) / (inside.sum() - 1)
-        other[inside] = distances[np.ix_(inside, ~inside)].mean(axis=1)
-    return float(((other - own) / np.maximum(np.maximum(own, other), 1e-12)).mean())
+def _varied(between: Float32, backbone: str) -> str:
+    """Whether hardly two photos are alike, for backbones where it is known how far apart those of one product are."""
+    limit = VARIED.get(backbone)
+    if limit is None or len(between) < ENOUGH or (nearest := nearest_photo(between)) <= limit:
+        return ""
+    return (
+        f"hardly two of these photos are alike: the most similar other photo is {nearest:.2f} away, and not above "
+        f"{limit:.2f} among photos of one product. A high score then means unusual and not flawed; scan photos of one "
+        "product, taken from one side, and cut to the part if the surroundings change"
+    )
+
+
+def order(ordered: Sequence[str], embeddings: Float32) -> str:
+    """A sentence if the photos change along their order, else empty. ``embeddings: (B, E)`` of ``ordered``."""
+    found = drift(embeddings)
+    if found is None or not found.found:
+        return ""
+    stretch = found.stretch
+    return (
+        "photos next to each other in the folder resemble each other more than chance allows "
+        f"(p {_at_most(found.p)}): {_between(stretch, ordered)} differ from the others ({stretch.own:.0%} of the "
+        f"photos most like a photo are on its own side, {stretch.chance:.0%} by chance). If light, camera or product "
+        "changed there, scan these photos apart; if the folder is sorted by what they show, this is only that"
+    )
+
+
+def light(ordered: Sequence[str], paths: Sequence[str], small: Float32) -> str:
+    """The same for brightness alone, which a backbone hardly sees. ``small: (b, SIDE, SIDE)`` of ``paths``."""
+    place = {path: at for at, path in enumerate(ordered)}
+    along = sorted(range(len(paths)), key=lambda at: place[paths[at]])
+    grey = small[along].mean(axis=(1, 2))
+    found = drift(np.log(np.maximum(grey, 1.0))[:, None])
+    if found is None or not found.found:
+        return ""
+    stretch = found.stretch
+    inside = np.zeros(len(grey), np.bool_)
+    inside[stretch.first : stretch.last + 1] = True
+    names = [paths[at] for at in along]
+    return (
+        f"the light changes along the folder (p {_at_most(found.p)}): {_between(stretch, names)} have a mean grey of "
+        f"{grey[inside].mean():.0f} of 255, the others of {grey[~inside].mean():.0f}. Small changes do no harm; if "
+        "these photos score higher than the others, scan them apart"
+    )
+
+
+def _between(stretch: Stretch, names: Sequence[str]) -> str:
+    return (
+        f"photos {stretch.first + 1} to {stretch.last + 1} of {len(names)}, {names[stretch.first]} to "
+        f"{names[stretch.last]},"
+    )
+
+
+def _at_most(p: float) -> str:
+    return "below 0.002" if p < 0.002 else f"{p:.3f}"
 
 
 def _sizes(headers: Sequence[Header]) -> str:
@@ -126,6 +201,6 @@ def _duplicates(rows: Sequence[Photo]) -> str:
 
 
 def _few(photos: int) -> str:
-    if photos >= 10:
+    if photos >= ENOUGH:
         return ""
     return f"only {photos} photos: the order is a hint, not evidence; with 30 or more it becomes reliable"
