@@ -1,4 +1,4 @@
-// Behaviour of report.html: heat, filters, histogram marker, large view, commands to copy.
+// Behaviour of report.html: heat, filters, histogram marker, large view, commands to copy; the verdict's is before it.
 // All it knows it reads from the page; text from file names goes back as text only, never as HTML.
 "use strict";
 
@@ -15,12 +15,14 @@ let opener = null; // what had the focus when it was opened, if not the card its
 
 // The address after # keeps the state, so that a link to one photo, bar or family can be kept or sent.
 
+const KEPT = ["photo", "verdict", "stop", "bar", "family", "heat", "outlines"];
+
 const state = () => new URLSearchParams(location.hash.slice(1));
 
 function setState(key, value) {
   const next = new URLSearchParams();
   for (const [name, kept] of Object.entries({ ...Object.fromEntries(state()), [key]: value })) {
-    if (["photo", "bar", "family", "heat"].includes(name) && kept !== null) next.set(name, kept);
+    if (KEPT.includes(name) && kept !== null) next.set(name, kept);
   }
   // An empty hash would jump to the top.
   history.replaceState(null, "", next.size ? `#${next}` : "#photos");
@@ -37,6 +39,7 @@ function follow() {
     else link.removeAttribute("aria-current");
   }
   if (wanted.has("heat")) showHeat(wanted.get("heat"));
+  followVerdict(wanted);
   select();
   const card = cards.find((each) => each.dataset.rank === wanted.get("photo"));
   if (card) show(card);
@@ -56,14 +59,16 @@ function setStrength() {
   document.documentElement.style.setProperty("--strength", opacity.value / 100);
 }
 
-// Filter by path, by bar and by family
+// Filter by path, by bar, by family and by verdict
 
 function select() {
   const words = filter.value.trim().toLocaleLowerCase();
   const bar = state().get("bar");
   const family = state().get("family");
+  const call = verdict && state().get("verdict");
   const matches = (element) =>
     (bar === null || element.dataset.bar === bar) &&
+    (call === null || element.dataset.call === call) &&
     (family === null || (element.dataset.families ?? "").split(" ").includes(family)) &&
     element.dataset.path.toLocaleLowerCase().includes(words);
   let shown = 0;
@@ -72,18 +77,18 @@ function select() {
     if (!element.hidden) shown += 1;
   }
   const all = cards.length + rows.length;
-  const narrowed = words !== "" || bar !== null || family !== null;
+  const narrowed = words !== "" || bar !== null || family !== null || call !== null;
   const noun = all === 1 ? "photo" : "photos";
-  const what = family === null ? ` ${noun}` : `, family ${family}`; // short: the toolbar is to stay one line
-  find("#shown").textContent = narrowed ? `${shown} of ${all}${what}` : `${all} ${noun}`;
+  const what = [family === null ? null : `family ${family}`, call].filter((each) => each !== null);
+  const kind = what.length ? `, ${what.join(", ")}` : ` ${noun}`; // short: the toolbar is to stay one line
+  find("#shown").textContent = narrowed ? `${shown} of ${all}${kind}` : `${all} ${noun}`;
   find("#clear").hidden = !narrowed;
   find(".none").hidden = shown > 0;
 }
 
 function showAll() {
   filter.value = "";
-  setState("family", null);
-  setState("bar", null);
+  for (const key of ["verdict", "family", "bar"]) setState(key, null);
 }
 
 // Large view
@@ -107,8 +112,10 @@ function show(card) {
   pair.classList.toggle("wide", Number(aspect) > 2);
   const details = [...card.querySelectorAll(".more span, .copy, .to-family")].map((each) => each.textContent);
   const file = `overlays/${card.dataset.path}.jpg`; // what is embedded here may be a small copy
-  find(".words", dialog).textContent = [`score ${score}`, ...details, `as scored: ${file}`].join("  ·  ");
+  const words = [`score ${score}${interval(card)}`, ...details, `as scored: ${file}`];
+  find(".words", dialog).textContent = words.join("  ·  ");
   find(".marker", dialog).style.left = `${card.dataset.position}%`;
+  describe(card);
   const visible = cards.filter((each) => !each.hidden);
   find("#previous").disabled = visible[0] === card;
   find("#next").disabled = visible.at(-1) === card;
@@ -141,6 +148,8 @@ for (const link of silhouette.querySelectorAll("a")) link.replaceWith(find(".bar
 const smallMarker = marker.cloneNode();
 smallMarker.hidden = false;
 find(".plot", dialog).append(silhouette, smallMarker);
+
+wireVerdict();
 
 for (const card of cards) {
   find(".open", card).addEventListener("click", () => setState("photo", card.dataset.rank));

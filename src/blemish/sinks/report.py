@@ -1,8 +1,9 @@
 """report.html: the whole result as one page that opens from disk, with nothing to install and nothing fetched.
 
 It turns a result into the plain values that ``report_template.html`` shows; the look is in ``report.css``, the
-behaviour in ``report.js``, and both are written into the page. File names are hostile input: the template escapes
-everything, and the page's content policy lets no script run but ours and no address be opened.
+behaviour in ``report.js``, and both are written into the page. Families and the verdict have files of their own.
+File names are hostile input: the template escapes everything, and the page's content policy lets no script run but
+ours and no address be opened.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from blemish.result import Photo, Result
 from blemish.sinks.colours import heat
 from blemish.sinks.embedded import ahead, between_tokens, heat_layer, margin, photograph
 from blemish.sinks.report_families import families_of, families_page
+from blemish.sinks.report_verdict import Verdict, command, parted, verdict_of
 
-__all__ = ["LONGEST", "write"]
+__all__ = ["LONGEST", "replace_verdict", "write"]
 
 PICTURES = 400  # photos shown as pictures; the rest are rows of a table, or the page would not open everywhere
 SHARP = 48  # of those, the first that are embedded as large as they were scored: they are the ones looked at
@@ -80,6 +82,30 @@ def write(result: Result, file: Path, run: str = "") -> None:
     """One self-contained HTML file. The pictures are written as they are made, so memory stays small.
 
     ``run``: name of the folder where the run will be, for the commands on the page; by default the file's own."""
+    page = _template("report_template.html").stream(_page(result, run or file.absolute().parent.name))
+    page.enable_buffering(64)
+    with file.open("w", encoding="utf-8", errors="replace", newline="\n") as handle:
+        handle.writelines(page)
+
+
+def replace_verdict(old: Path, new: Path, result: Result) -> None:
+    """The report ``old`` of the same photos and scores with this result's verdict, as ``new``: the pictures stay.
+
+    Raises ``ValueError`` if ``old`` has no verdict, or ``result`` none to put there."""
+    page = old.read_bytes()
+    start, end = parted(page)
+    scores = [_score(photo) for photo in result.scored]
+    verdict = _verdict(result, _histogram(scores), _digits(max(scores) - min(scores), max(scores)))
+    if verdict is None:
+        raise ValueError("this result has no judgement")
+    part = _template("report_verdict.html").render(verdict=verdict).encode("utf-8", errors="replace")
+    part = part[slice(*parted(part))]
+    rest = memoryview(page)
+    with new.open("wb") as handle:
+        handle.writelines((rest[:start], part, rest[end:]))
+
+
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),
         autoescape=True,
@@ -88,10 +114,7 @@ def write(result: Result, file: Path, run: str = "") -> None:
         lstrip_blocks=True,
     )
     environment.filters["setting"] = _setting
-    page = environment.get_template("report_template.html").stream(_page(result, run or file.absolute().parent.name))
-    page.enable_buffering(64)
-    with file.open("w", encoding="utf-8", errors="replace", newline="\n") as handle:
-        handle.writelines(page)
+    return environment.get_template(name)
 
 
 def _source(name: str) -> str:
@@ -105,7 +128,7 @@ def _page(result: Result, run: str) -> dict[str, Any]:
     histogram = _histogram(scores)
     digits = _digits(max(scores) - min(scores), max(scores))
     grid_height, grid_width = result.grids.shape[1:]
-    script = _source("report.js")
+    script = _source("report_verdict.js") + _source("report.js")
     return {
         "result": result,
         "manifest": manifest,
@@ -115,6 +138,8 @@ def _page(result: Result, run: str) -> dict[str, Any]:
         "duplicates": [photo for photo in scored if photo.duplicate_of],
         "families": families_page(result, run, PICTURES, digits),
         "families_of": families_of(result),
+        "verdict": _verdict(result, histogram, digits),
+        "verdict_command": command(run),
         "reading": (result.diagnosis or {}).get("reading", ""),
         "histogram": histogram,
         "cards": _cards(result, histogram, digits),
@@ -130,10 +155,14 @@ def _page(result: Result, run: str) -> dict[str, Any]:
             for end, value in (("low", result.scale.low), ("high", result.scale.high))
         },
         "larger_size": _larger_size(result.shape),
-        "style": Markup(_source("report.css") + _source("report_families.css")),
+        "style": Markup(_source("report.css") + _source("report_families.css") + _source("report_verdict.css")),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
+
+
+def _verdict(result: Result, histogram: Histogram, digits: int) -> Verdict | None:
+    return verdict_of(result, (float(histogram.edges[0]), float(histogram.edges[-1])), digits, PICTURES)
 
 
 def _score(photo: Photo) -> float:
