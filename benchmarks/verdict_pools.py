@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,9 +110,7 @@ def _build(file: Path, photos: list[RGB], flawed: npt.NDArray[np.bool_]) -> None
     nearest = table.store.read(0, len(tokens)).astype(np.float16)
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".part.npz")
-    np.savez(
-    unfinished, nearest=nearest, embeddings=np.stack(embeddings), flawed=flawed, grid=np.array(shape[:2])
-    )
+    np.savez(unfinished, nearest=nearest, embeddings=np.stack(embeddings), flawed=flawed, grid=np.array(shape[:2]))
     unfinished.replace(file)
 
 

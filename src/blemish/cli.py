@@ -17,9 +17,9 @@ import typer
 from blemish.errors import BlemishError, ConfigError, OutputError, RunError
 
 if TYPE_CHECKING:
-    from blemish.config import ScanConfig
+    from blemish.config import ScanConfig, VerdictConfig
     from blemish.progress import Progress
-    from blemish.result import Family
+    from blemish.result import Family, Result
 
 app = typer.Typer(
     name="blemish",
@@ -32,8 +32,14 @@ app = typer.Typer(
 
 T = TypeVar("T")
 
+LISTED = 8  # photos on the screen; the others are in the report
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")]
+ExpectDefects = typer.Option(help="Share of the photos that are defective, e.g. 2%: so many are called blemished.")
+MaxFalseAlarms = typer.Option(help="Share of good photos that may be called blemished, e.g. 1%.")
+Threshold = typer.Option(help="Score above which a photo is blemished.")
+MaxUnsure = typer.Option(help="Share of the photos that may be sent to a person; default 10%.")
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that --out already holds.")]
 
 
@@ -106,6 +112,13 @@ def scan(
     screen: Annotated[
         str | None, typer.Option(help="Share of those, the most similar, that each is compared with, e.g. 0.5.")
     ] = None,
+    expect_defects: Annotated[str | None, ExpectDefects] = None,
+    max_false_alarms: Annotated[str | None, MaxFalseAlarms] = None,
+    threshold: Annotated[float | None, Threshold] = None,
+    max_unsure: Annotated[str | None, MaxUnsure] = None,
+    export: Annotated[
+        str | None, typer.Option(help="Of photos that are not ok: masks (the default), coco, labelstudio; or none.")
+    ] = None,
     maps: Annotated[str | None, typer.Option(help="Resolution of the written maps: working, original or none.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
     executor: Annotated[
@@ -134,7 +147,8 @@ def scan(
     from blemish.extending import Earlier
 
     earlier = Earlier.read(extend, folder) if extend else None
-    settings = (read_config(config) if config else earlier.config if earlier else ScanConfig()).updated(
+    settings_before = read_config(config) if config else earlier.config if earlier else ScanConfig()
+    settings = settings_before.updated(
         backbone=backbone,
         size=size,
         k=k,
@@ -147,6 +161,8 @@ def scan(
         families=families,
         subset=subset,
         screen=screen,
+        exports=export,
+        verdict=_verdict(settings_before.verdict, expect_defects, max_false_alarms, threshold, max_unsure),
         maps=maps,
         device=device,
         executor=executor,
@@ -176,6 +192,7 @@ def _scan(
 ) -> Path:
     from blemish.decisions import read_decisions
     from blemish.run import check_out, default_out, staging, write_sinks
+    from blemish.run import summary as verdict_of
     from blemish.scanning import scan
 
     progress = _progress(quiet)
@@ -194,16 +211,19 @@ def _scan(
         raise RunError(f"Stopped; {str(target)!r} was not written. {again}".rstrip()) from None
     if as_json:
         keys = ("counts", "resolved", "timings_s", "warnings")
-        top = [{"path": photo.path, "score": photo.score} for photo in result.scored[:10]]
+        top = [{"path": photo.path, "score": photo.score, "verdict": photo.verdict} for photo in result.scored[:10]]
         families_found = [
             {"family": family.number, "kind": family.kind, "photos": len(family.members)} for family in result.families
         ]
-        summary = {"run": str(target), **{key: result.manifest[key] for key in keys}, "families": families_found}
+        summary = {
+            "run": str(target),
+            **{key: result.manifest[key] for key in keys},
+            **verdict_of(result),
+            "families": families_found,
+        }
         print(json.dumps({**summary, "top": top}, indent=2))
     elif not quiet:
-        print("Most anomalous:")
-        for photo in result.scored[:5]:
-            print(f"  {photo.rank:>3}  {photo.score:.4f}  {_printable(photo.path)}")
+        _print_verdict(result)
         for family in result.families:
             print(f"Family {family.number}: {_family_line(family, target)}")
         if result.unreadable:
@@ -220,6 +240,80 @@ def _family_line(family: Family, run: Path) -> str:
     if family.kind == "unsure":
         return f"{photos}: flaw or variant? {family.question}. blemish decide {run} {family.number} --is defect|variant"
     return f"{photos} that the others do not have, so it counts as a recurring flaw"
+
+
+def _verdict(
+    before: VerdictConfig,
+    expect_defects: str | None,
+    max_false_alarms: str | None,
+    threshold: float | None,
+    max_unsure: str | None,
+) -> VerdictConfig:
+    """What is asked of the verdict; a flag takes the place of what a file or an earlier run has asked."""
+    from dataclasses import replace
+
+    from blemish.config import VerdictConfig
+
+    said = (_share(expect_defects), _share(max_false_alarms), threshold)
+    most = _share(max_unsure) if max_unsure is not None else before.max_unsure
+    if any(one is not None for one in said):
+        return VerdictConfig(*said, max_unsure=most)
+    return replace(before, max_unsure=most)
+
+
+def _share(text: str | None) -> Any:
+    from blemish.config import parse_share
+
+    return None if text is None else parse_share(text, "this")
+
+
+@app.command()
+def verdict(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    expect_defects: Annotated[str | None, ExpectDefects] = None,
+    max_false_alarms: Annotated[str | None, MaxFalseAlarms] = None,
+    threshold: Annotated[float | None, Threshold] = None,
+    max_unsure: Annotated[str | None, MaxUnsure] = None,
+    export: Annotated[
+        str | None, typer.Option(help="Write these too: masks, coco, labelstudio; joined by commas.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the photos of a run again, without scoring them again.
+
+    With none of the first three options the batch decides for itself. Changes tables, report and masks."""
+    from blemish.rejudging import rejudge
+
+    result = rejudge(
+        run,
+        expect_defects=_share(expect_defects),
+        max_false_alarms=_share(max_false_alarms),
+        threshold=threshold,
+        max_unsure=_share(max_unsure),
+        exports=[part.strip() for part in (export or "").split(",") if part.strip()],
+        progress=_progress(quiet or as_json),
+    )
+    if as_json:
+        from blemish.run import summary
+
+        print(json.dumps({"run": str(run), **summary(result)["verdict"]}, indent=2))
+    elif not quiet:
+        _print_verdict(result)
+        print(f"Report: {run / 'report.html'}")
+
+
+def _print_verdict(result: Result) -> None:
+    """The sentence, and the photos that need somebody: most severe first."""
+    if result.judgement is None:
+        return
+    print(result.judgement.sentence)
+    calls = [photo for photo in result.scored if photo.verdict in ("blemished", "unsure")]
+    for photo in sorted(calls, key=lambda photo: -(photo.severity or 0.0))[:LISTED]:
+        why = f"  ({photo.reason})" if photo.reason else ""
+        print(f"  {photo.verdict:<9}  {photo.score:.4f}  {_printable(photo.path)}{why}")
+    if len(calls) > LISTED:
+        print(f"  and {len(calls) - LISTED} more in the report")
 
 
 @app.command()
@@ -453,19 +547,22 @@ def _numbers(name: str, text: str | None) -> tuple[int, ...] | None:
 
 def _toml(settings: ScanConfig) -> str:
     """The settings as a file that --config reads; what is left to the backbone is commented out."""
-    lines, table = [], []
+    lines: list[str] = []
+    tables: list[str] = []
     for name, value in settings.as_dict().items():
         if isinstance(value, dict):
-            table = ["", f"[{name}]", *(f"{key} = {_toml_value(entry)}" for key, entry in value.items())]
-        elif value is None:
-            lines.append(f"# {name} =  # chosen for you")
+            tables += ["", f"[{name}]", *(_toml_line(key, entry) for key, entry in value.items())]
         else:
-            lines.append(f"{name} = {_toml_value(value)}")
-    return "\n".join(lines + table) + "\n"
+            lines.append(_toml_line(name, value))
+    return "\n".join(lines + tables) + "\n"
+
+
+def _toml_line(name: str, value: Any) -> str:
+    return f"# {name} =  # chosen for you" if value is None else f"{name} = {_toml_value(value)}"
 
 
 def _toml_value(value: Any) -> str:
-    return str(list(value)) if isinstance(value, tuple) else json.dumps(value)
+    return json.dumps(list(value)) if isinstance(value, tuple) else json.dumps(value)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,16 @@ from typing import Any
 
 from blemish.errors import ConfigError
 
-__all__ = ["ScanConfig", "parse_bytes", "parse_share", "read_config", "with_options"]
+__all__ = [
+    "EXPORTS",
+    "FamilyConfig",
+    "ScanConfig",
+    "VerdictConfig",
+    "parse_bytes",
+    "parse_share",
+    "read_config",
+    "with_options",
+]
 
 _UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "kb": 10**3, "m": 2**20, "mib": 2**20, "mb": 10**6}
 _UNITS |= {"g": 2**30, "gib": 2**30, "gb": 10**9, "t": 2**40, "tib": 2**40, "tb": 10**12}
@@ -118,6 +127,35 @@ def _family_value(name: str, text: str, default: Any) -> Any:
         raise ConfigError(f"families: {name} cannot be {text!r}.") from error
 
 
+@dataclass(frozen=True)
+class VerdictConfig:
+    """What the user knows or wants of the verdict; at most one of the first three. None: estimated from the photos."""
+
+    expect_defects: float | None = None  # share of the photos: exactly so many are called blemished
+    max_false_alarms: float | None = None  # share of good photos that may be called blemished
+    threshold: float | None = None  # image score
+    max_unsure: float = 0.1  # share of the photos that may be sent to a person
+
+    def __post_init__(self) -> None:
+        for name in ("expect_defects", "max_false_alarms", "max_unsure"):
+            given = getattr(self, name)
+            share = parse_share(given, name) if isinstance(given, str) else given
+            if share is not None and (not _like(share, 0.5) or not 0 <= share <= 1):
+                raise ConfigError(f"{name} is a share such as 0.02 or 2%; received {given!r}.")
+            object.__setattr__(self, name, share)
+        if self.max_unsure is None:
+            raise ConfigError("max_unsure is a share such as 0.1 or 10%.")
+        if self.threshold is not None and not _like(self.threshold, 0.5):
+            raise ConfigError(f"threshold is an image score such as 0.31; received {self.threshold!r}.")
+        if self.max_false_alarms == 0:
+            raise ConfigError("max_false_alarms is above 0: no threshold promises that. 0.1% is very strict.")
+        said = [name for name in ("expect_defects", "max_false_alarms", "threshold") if getattr(self, name) is not None]
+        if len(said) > 1:
+            raise ConfigError(f"{' and '.join(said)} each decide the threshold; give one of them.")
+
+
+EXPORTS = ("masks", "coco", "labelstudio")
+
 SMALLEST_SUBSET = 20  # photos: with fewer, the votes are too few to be more than chance
 
 
@@ -137,6 +175,8 @@ class ScanConfig:
     families: FamilyConfig = field(default_factory=FamilyConfig)  # recurring flaws: auto, published or off
     subset: int | None = None  # photos compared with each other, about; 0: all of them; None: 250
     screen: float = 1.0  # share of those, the most similar as a whole, that each photo is compared with
+    verdict: VerdictConfig = field(default_factory=VerdictConfig)  # what is known or wanted of the threshold
+    exports: tuple[str, ...] = ("masks",)  # of what is not ok: masks, coco, labelstudio
     maps: str = "working"  # resolution of the written maps: working, original or none
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     executor: str = "local"  # local: this machine; ray: a cluster
@@ -192,6 +232,10 @@ class ScanConfig:
                 f"image_score is max or excess; received {self.image_score!r}.",
             ),
             (any(n < 0 for n in self.rscin), f"rscin are counts of photos such as 1,2,3; received {self.rscin}."),
+            (
+                not set(self.exports) <= set(EXPORTS),
+                f"exports are {', '.join(EXPORTS)}; received {', '.join(map(str, self.exports))}.",
+            ),
             (not self.backbone.strip(), "backbone is empty; `blemish backbones` lists them."),
         )
         for wrong, message in problems:
@@ -242,41 +286,49 @@ def with_options(config: ScanConfig, options: dict[str, Any]) -> ScanConfig:
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("backbone", "fit", "image_score", "maps", "device", "executor", "ray_address"), (str,)),
     **dict.fromkeys(("layers", "radii", "rscin"), (tuple,)),
+    "exports": (tuple, str),
     **dict.fromkeys(("size", "memory", "threads", "subset"), (int,)),
     **dict.fromkeys(("join", "cache"), (bool,)),
     **dict.fromkeys(("k", "screen"), (float, int)),
     "families": (FamilyConfig,),
+    "verdict": (VerdictConfig,),
 }
 
 
 def _parsed(name: str, value: Any) -> Any:
     if name == "families" and isinstance(value, str):
         return FamilyConfig.parse(value)
-    if name == "families" and isinstance(value, dict):
-        return _family_table(value)
+    if name in _TABLES and isinstance(value, dict):
+        return _table(name, value)
     if isinstance(value, list):
         return tuple(value)
+    if name == "exports" and isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip() not in ("", "none"))
     if isinstance(value, str) and name in _READ:
         return _READ[name](value)
     return value
 
 
-def _family_table(values: dict[str, Any]) -> FamilyConfig:
+_TABLES: dict[str, type[FamilyConfig] | type[VerdictConfig]] = {"families": FamilyConfig, "verdict": VerdictConfig}
+
+
+def _table(name: str, values: dict[str, Any]) -> FamilyConfig | VerdictConfig:
     """From a TOML table or a run's manifest."""
-    known = [field.name for field in fields(FamilyConfig)]
+    known = [field.name for field in fields(_TABLES[name])]
     if unknown := sorted(set(values) - set(known)):
-        raise ConfigError(f"families has no setting {', '.join(unknown)}; known are {', '.join(known)}.")
+        raise ConfigError(f"{name} has no setting {', '.join(unknown)}; known are {', '.join(known)}.")
     try:
-        return FamilyConfig(**values)
+        return _TABLES[name](**values)
     except TypeError as error:
-        raise ConfigError(f"families cannot be {values}: {error}.") from error
+        raise ConfigError(f"{name} cannot be {values}: {error}.") from error
 
 
 def _fits(value: Any, wanted: tuple[type, ...]) -> bool:
     if isinstance(value, bool):  # which Python also takes for a number
         return bool in wanted
     if isinstance(value, tuple):
-        return tuple in wanted and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+        items = str if str in wanted else int
+        return tuple in wanted and all(isinstance(item, items) and not isinstance(item, bool) for item in value)
     return isinstance(value, wanted)
 
 

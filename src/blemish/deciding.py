@@ -8,20 +8,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from blemish import run_cache
+from blemish import run_cache, verdict_file
+from blemish.config import ScanConfig, with_options
 from blemish.decisions import read_decisions
 from blemish.errors import InputError
 from blemish.family_facts import decided, excluded, family_of
-from blemish.paths import RUN_CACHE, RUN_DIAGNOSIS
+from blemish.judging import estimate_of, judged, seed_level
+from blemish.paths import RUN_CACHE, RUN_DIAGNOSIS, RUN_VERDICT
 from blemish.progress import Progress, Silent
-from blemish.result import ColourScale, Decision, Family, Photo, Result, ranked
-from blemish.run import Unchanged, check_out, read_manifest, staging, write_sinks
+from blemish.result import ColourScale, Decision, Family, Result, ranked
+from blemish.run import Unchanged, check_out, read_manifest, read_rows, staging, write_sinks
 from blemish.sinks.families import read as read_families
 
 __all__ = ["Decided", "decide"]
@@ -76,11 +79,27 @@ def decide(
     new_maps = cache.maps(excluded(after))
     scale = ColourScale(**manifest["colour_scale"])
     scores = cache.rescoring.image_scores(new_maps)
-    photos, unreadable = _photos(run, cache.paths)
+    rows_before = read_rows(run)
+    scored = {photo.path: photo for photo in rows_before if photo.status == "ok"}
+    if not scored.keys() >= set(cache.paths):
+        raise InputError(f"{str(run / 'results.jsonl')!r} does not fit the run's cache. Scan the photos again.")
+    photos = [scored[path] for path in cache.paths]
+    unreadable = [photo for photo in rows_before if photo.status != "ok"]
     rows, order = ranked(photos, scores, family_of(after))
+    grids = new_maps[order]
+    maxima = cache.rescoring.pass_maxima(excluded(after))
+    embeddings = cache.rescoring.embeddings[order]
+    estimated = estimate_of(rows, grids, [one[order] for one in maxima], embeddings, after)
+    level = seed_level(estimated, grids)
+    products = verdict_file.read(run / RUN_VERDICT).products
+    config = with_options(ScanConfig(), {"verdict": manifest["config"]["verdict"]}).verdict
+    verdict = judged(rows, grids, estimated, level, after, products, config, {})
     result = Result(
-        photos=(*rows, *unreadable),
-        grids=new_maps[order],
+        photos=(*verdict.photos, *unreadable),
+        grids=grids,
+        judgement=verdict.judgement,
+        regions=verdict.regions,
+        keep_verdict=partial(verdict_file.write, estimated, grids, level, products, verdict.regions),
         shape=cache.rescoring.shape,
         pixels=lambda row: cache.pixels(int(order[row])),
         scale=scale,
@@ -121,18 +140,6 @@ def _one(families: Sequence[Family], number: int, run: Path) -> Family:
     raise InputError(
         f"{run.name!r} has no family {number}; " + (f"it has {there}." if there else "none were found or looked for.")
     )
-
-
-def _photos(run: Path, paths: Sequence[str]) -> tuple[list[Photo], list[Photo]]:
-    """The scored photos in the order of ``paths``, and the unreadable ones."""
-    file = run / "results.jsonl"
-    try:
-        with file.open(encoding="utf-8") as lines:
-            photos = [Photo(**json.loads(line)) for line in lines]
-        scored = {photo.path: photo for photo in photos if photo.status == "ok"}
-        return [scored[path] for path in paths], [photo for photo in photos if photo.status != "ok"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan the photos again.") from error
 
 
 def _diagnosis(run: Path) -> dict[str, Any] | None:

@@ -109,9 +109,18 @@ class Rescoring:
 
     def maps(self, excluded: Collection[int]) -> Float32:
         """(B, h, w) anomaly maps while the families ``excluded`` may not be matched."""
-        scores = zip(*(part.without(excluded) for part in self.parts), strict=True)
-        whole = iter([parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in scores])
+        whole = iter(self._passes(excluded))
         return fuse_backbones([mean_maps([next(whole) for _ in range(count)]) for count in self.of_backbone])
+
+    def pass_maxima(self, excluded: Collection[int]) -> list[Float32]:
+        """(B,) largest score in each pass; none where there is but one, whose maps are the maps."""
+        if sum(self.of_backbone) == 1:
+            return []
+        return [scores.reshape(len(scores), -1).max(axis=1) for scores in self._passes(excluded)]
+
+    def _passes(self, excluded: Collection[int]) -> list[Float32]:
+        scores = zip(*(part.without(excluded) for part in self.parts), strict=True)
+        return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in scores]
 
     def image_scores(self, maps: Float32, only: npt.NDArray[np.intp] | None = None) -> Float32:
         """Scores (B,) of all photos, or before re-scoring by similar images of the photos ``only``."""

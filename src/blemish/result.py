@@ -223,6 +223,7 @@ class Result:
     division: dict[str, Any] | None = None  # who was compared with whom, see ``blemish.extending``
     jpeg: Callable[[int, int], bytes] | None = None  # row, longest side -> its picture, where pictures are kept
     keep: Callable[[Path], None] | None = None  # writes what `blemish decide` needs into a folder
+    keep_verdict: Callable[[Path], None] | None = None  # and what `blemish verdict` needs
 
     @property
     def scored(self) -> tuple[Photo, ...]:

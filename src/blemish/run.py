@@ -13,9 +13,10 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,29 @@ from blemish.paths import (
     RUN_MARKER,
     RUN_PLOTS,
     RUN_SCHEMA,
+    RUN_VERDICT,
 )
 from blemish.progress import Progress, Silent
-from blemish.result import Result
+from blemish.result import Photo, Result
 from blemish.sinks.names import beside
 
-__all__ = ["Unchanged", "check_out", "default_out", "read_manifest", "save_result", "staging", "write_sinks"]
+__all__ = [
+    "Unchanged",
+    "check_out",
+    "default_out",
+    "link",
+    "read_manifest",
+    "save_result",
+    "staging",
+    "summary",
+    "write_exports",
+    "write_sinks",
+]
 
 JUDGED = frozenset({"coco.json", "coco_results.json", "labelstudio.json", "masks"})  # where there is a verdict
 RESULTS = JUDGED | {"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST}
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file managers that have looked in
-WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS}
+WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS, RUN_VERDICT}
 
 
 def default_out(source: Path) -> Path:
@@ -226,7 +239,7 @@ def write_sinks(
     """All files of a run into ``folder``, ``run.json`` last: its existence means that the others are complete.
 
     ``out``: where the run will be, for the words of the ``RunError`` that a failing disk raises."""
-    from blemish.sinks import coco, csv, families, jsonl, labelstudio, masks, overlays, report
+    from blemish.sinks import csv, families, jsonl, masks, overlays, report
     from blemish.sinks import maps as map_files
 
     start = time.perf_counter()
@@ -239,16 +252,14 @@ def write_sinks(
             families.write(result, folder / "families.json")
             map_files.write(result, folder / "maps", maps, advance, paths - same_maps)
             overlays.write(result, folder / "overlays", advance, paths - same_overlays)
-            if result.judgement:
-                outlines = masks.write(result, folder / "masks", advance)
-                coco.write(result, outlines, folder / "coco.json")
-                coco.write_results(result, outlines, folder / "coco_results.json")
-                labelstudio.write(result, outlines, folder / "labelstudio.json")
+            write_exports(result, folder, result.manifest["config"]["exports"], advance)
             report.write(result, folder / "report.html", out.name)
         if unchanged:
             _take_over(unchanged, folder)
         elif result.keep:
             result.keep(folder / RUN_CACHE)
+        if result.keep_verdict:
+            result.keep_verdict(folder / RUN_VERDICT)
         if result.decisions:
             write_decisions(result.decisions, folder / RUN_DECISIONS)
         if result.diagnosis:
@@ -257,10 +268,50 @@ def write_sinks(
             (folder / RUN_DIVISION).write_text(json.dumps(result.division) + "\n", encoding="utf-8")
         timings = {**result.manifest["timings_s"], "writing results": round(time.perf_counter() - start, 3)}
         config = {**result.manifest["config"], "maps": maps}
-        manifest = {**result.manifest, "timings_s": timings, "config": config}
+        manifest = {**result.manifest, "timings_s": timings, "config": config, **summary(result)}
         (folder / RUN_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(_words(error, out)) from error
+
+
+def write_exports(
+    result: Result,
+    folder: Path,
+    exports: Collection[str],
+    advance: Callable[[int], None],
+    only: Collection[str] | None = None,
+) -> None:
+    """Masks and annotations of photos that are not ok. ``only``: paths whose mask is written, by default all."""
+    from blemish.sinks import coco, labelstudio, masks
+
+    if result.judgement is None or not exports:
+        return
+    shapes = {"coco", "labelstudio"} & set(exports)
+    wanted = only if "masks" in exports else ()
+    outlines = masks.write(result, folder / "masks", advance, wanted, shapes=bool(shapes))
+    if "coco" in shapes:
+        coco.write(result, outlines, folder / "coco.json")
+        coco.write_results(result, outlines, folder / "coco_results.json")
+    if "labelstudio" in shapes:
+        labelstudio.write(result, outlines, folder / "labelstudio.json")
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """What ``run.json`` says of the verdict."""
+    judgement = result.judgement
+    if judgement is None:
+        return {}
+    calls = Counter(photo.verdict for photo in result.scored)
+    verdict = {
+        "sentence": judgement.sentence,
+        "threshold": judgement.threshold,
+        "rule": judgement.rule,
+        "counts": {call: calls[call] for call in ("blemished", "unsure", "ok")},
+        "false_alarms": asdict(judgement.false_alarms),
+        "share": {**asdict(judgement.share), "at_least": judgement.at_least},
+        "pixel_threshold": judgement.pixel_threshold,
+    }
+    return {"verdict": verdict}
 
 
 def _take_over(unchanged: Unchanged, folder: Path) -> None:
@@ -271,15 +322,16 @@ def _take_over(unchanged: Unchanged, folder: Path) -> None:
             if old.is_file():
                 new = beside(folder / name, path, suffix)
                 new.parent.mkdir(parents=True, exist_ok=True)
-                _link(old, new)
+                link(old, new)
     if (unchanged.run / RUN_DIVISION).is_file():
-        _link(unchanged.run / RUN_DIVISION, folder / RUN_DIVISION)
+        link(unchanged.run / RUN_DIVISION, folder / RUN_DIVISION)
     for name in (RUN_CACHE, RUN_PLOTS):
         if (unchanged.run / name).is_dir():
-            shutil.copytree(unchanged.run / name, folder / name, copy_function=_link)
+            shutil.copytree(unchanged.run / name, folder / name, copy_function=link)
 
 
-def _link(old: str | Path, new: str | Path) -> None:
+def link(old: str | Path, new: str | Path) -> None:
+    """The same file under another name, or a copy where the disk has no links."""
     try:
         os.link(old, new)
     except OSError:
@@ -301,3 +353,40 @@ def read_manifest(run: Path) -> dict[str, Any]:
     if schema != RUN_SCHEMA:
         raise InputError(f"{str(run)!r} has schema {schema!r}, this blemish reads {RUN_SCHEMA}. Scan the photos again.")
     return manifest
+
+
+def read_rows(run: Path) -> list[Photo]:
+    """The rows of a finished run, in its order. Raises ``InputError`` if they cannot be read."""
+    file = run / "results.jsonl"
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return [Photo(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan the photos again.") from error
+
+
+@contextmanager
+def replacing(run: Path) -> Iterator[Path]:
+    """A hidden folder inside a finished ``run`` whose files and folders take the place of the run's own when the block
+    ends well, ``run.json`` last. Everything else stays: nothing of a large run is copied or linked.
+
+    Raises ``RunError`` if the run cannot be written."""
+    try:
+        staged = Path(tempfile.mkdtemp(prefix=f".{run.name[:100]}.", suffix=".partial", dir=run))
+        (staged / RUN_MARKER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+    except OSError as error:
+        raise OutputError(f"Cannot write to {str(run)!r}: {error.strerror}.") from error
+    try:
+        yield staged
+        (staged / RUN_MARKER).unlink()
+        old = staged / ".old"
+        old.mkdir()
+        for child in sorted(staged.iterdir(), key=lambda child: child.name == RUN_MANIFEST):
+            if child.is_dir() and (run / child.name).exists() and child != old:
+                (run / child.name).replace(old / child.name)  # a folder cannot be moved onto another
+            if child != old:
+                child.replace(run / child.name)
+    except OSError as error:
+        raise RunError(_words(error, run)) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

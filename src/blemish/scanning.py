@@ -19,21 +19,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import batch_health, extending, manifest, run_cache
+from blemish import batch_health, extending, manifest, run_cache, verdict_file
 from blemish.comparing import Compared, searched, together
 from blemish.config import ScanConfig, with_options
 from blemish.errors import UnreadablePhoto
 from blemish.estimate import Cost, compared_pairs, estimate
 from blemish.extending import Earlier
-from blemish.family_facts import family_of
+from blemish.family_facts import excluded, family_of
 from blemish.inputs.images import read_photo, resize
 from blemish.inputs.layouts import list_photos
+from blemish.judging import estimate_of, judged, seed_level
 from blemish.matching.screening import references
 from blemish.part_file import DonePart
 from blemish.parts import Stages, do_part, prune
 from blemish.planning import Plan, make_plan, require_enough
 from blemish.progress import Advance, Progress, Silent
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
+from blemish.verdict.duplicates import small_grey
+from blemish.verdict.products import groups_of
 from blemish.workplace import Workplace, workplace
 
 __all__ = ["scan"]
@@ -149,27 +152,30 @@ def _result(
     progress: Progress,
 ) -> Result:
     rows, order = _rows(plan, batch, compared)
-    cache_problems = [branch.cache.broken for branch in plan.branches if branch.cache]
     first = done[0]
-    clipped = list(chain.from_iterable(part.clipped for part in done))
-    warnings = batch_health.warnings(
-        [plan.headers[path] for path in batch.paths],
-        rows,
-        first.paths,  # of many parts one is a fair sample
-        first.compared.between,
-        cache_problems,
-    )
-    warnings += batch_health.white_level(plan.headers.values(), plan.deep_ceiling, clipped)
-    warnings += _not_kept(done)
+    embeddings = np.concatenate([part.embeddings for part in done])
+    warnings = _warnings(plan, done, batch, rows, embeddings)
     for warning in warnings:
         progress.note(f"Note: {warning}")
     grids = compared.grids[order]
     scale = ColourScale.of(grids)
+    with clock.quiet("deciding"):
+        maxima = compared.rescoring.pass_maxima(excluded(compared.families))
+        scored = rows[: len(order)]
+        estimated = estimate_of(scored, grids, [one[order] for one in maxima], embeddings[order], compared.families)
+        level = seed_level(estimated, grids)
+        groups = groups_of(first.compared.between)
+        products = [round(size * len(order) / len(first.paths)) for size in groups.sizes] if groups else []
+        verdict = judged(scored, grids, estimated, level, compared.families, products, plan.config.verdict, {})
+    progress.note(verdict.judgement.sentence)
     pixels = _pixels(plan, batch, first)
     shape = plan.branches[0].shape
     files = {photo.path: photo.file for photo in plan.listing.photos}
     return Result(
-        photos=rows,
+        photos=(*verdict.photos, *rows[len(order) :]),
+        judgement=verdict.judgement,
+        regions=verdict.regions,
+        keep_verdict=partial(verdict_file.write, estimated, grids, level, products, verdict.regions),
         grids=grids,
         shape=shape,
         pixels=lambda row: pixels(int(order[row])),
@@ -209,6 +215,32 @@ def _result(
             warnings=warnings,
         ),
     )
+
+
+def _warnings(
+    plan: Plan, done: Sequence[DonePart], batch: _Batch, rows: Sequence[Photo], embeddings: npt.NDArray[np.float32]
+) -> tuple[str, ...]:
+    """Is the batch what mutual scoring assumes? Of many parts the first is a fair sample."""
+    first = done[0]
+    place = {photo.path: at for at, photo in enumerate(plan.listing.photos)}
+    in_folder = sorted(range(len(batch.paths)), key=lambda at: place[batch.paths[at]])  # parts are dealt at random
+    pixels = first.pixels
+    small = None
+    if pixels is not None:
+        small = np.stack([small_grey(pixels.read(at, at + 1)[0]) for at in range(len(first.paths))])
+    found = batch_health.warnings(
+        [plan.headers[path] for path in batch.paths],
+        rows,
+        first.paths,
+        first.compared.between,
+        [branch.cache.broken for branch in plan.branches if branch.cache],
+        ordered=[batch.paths[at] for at in in_folder],
+        embeddings=embeddings[in_folder],
+        small=small,
+        backbone=plan.branches[0].backbone.facts.name,
+    )
+    clipped = list(chain.from_iterable(part.clipped for part in done))
+    return found + batch_health.white_level(plan.headers.values(), plan.deep_ceiling, clipped) + _not_kept(done)
 
 
 def _rows(plan: Plan, batch: _Batch, compared: Compared) -> tuple[tuple[Photo, ...], npt.NDArray[np.intp]]:

@@ -33,11 +33,16 @@ def marked(result: Result) -> tuple[Photo, ...]:
 
 
 def write(
-    result: Result, folder: Path, advance: Callable[[int], None], only: Collection[str] | None = None
+    result: Result,
+    folder: Path,
+    advance: Callable[[int], None],
+    only: Collection[str] | None = None,
+    *,
+    shapes: bool = False,
 ) -> dict[str, tuple[Outline, ...]]:
-    """Write the masks and return the shapes of every photo's regions for the sinks that follow: enlarging a map to the
-    photo's size is most of the work of either. ``advance(1)`` a mask. ``only``: paths whose file is written, by default
-    all."""
+    """Write the masks; with ``shapes``, return those of every photo's regions for the sinks that follow: enlarging a
+    map to the photo's size is most of the work of either. ``advance(1)`` a mask. ``only``: paths whose file is written,
+    by default all."""
     if result.judgement is None:
         return {}
     from blemish.verdict.regions import mask_of  # loads scipy
@@ -46,6 +51,9 @@ def write(
 
     def save(photo: Photo) -> tuple[Outline, ...]:
         assert photo.width is not None and photo.height is not None
+        if not shapes and only is not None and photo.path not in only:
+            advance(1)
+            return ()
         grid = maps.grid(photo.path)
         mask = mask_of(grid, (photo.height, photo.width), threshold)
         if only is None or photo.path in only:
@@ -55,9 +63,9 @@ def write(
             # runs of equal bytes are all there is to compress: a third of the usual strategy's size, and quicker
             picture.save(file, compress_level=1, compress_type=zlib.Z_RLE)
         token = math.ceil(photo.height / grid.shape[0]), math.ceil(photo.width / grid.shape[1])
-        shapes = outlines(mask, result.regions.get(photo.path, ()), reach=token)
+        found = outlines(mask, result.regions.get(photo.path, ()), reach=token) if shapes else ()
         advance(1)
-        return shapes
+        return found
 
     photos = marked(result)
     with ThreadPoolExecutor(THREADS) as pool:  # enlarging and encoding let go of the interpreter

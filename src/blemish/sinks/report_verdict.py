@@ -153,7 +153,7 @@ def _share(share: Interval, at_least: bool) -> tuple[str, str]:
     if at_least:
         return (
             f"≥ {_percent(share.low)}",
-            "estimated share of defects; good and bad scores overlap",
+            "estimated share of defects; more may look like good photos",
         )
     return (
         f"≈ {_percent(share.estimate)}",

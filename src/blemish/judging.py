@@ -1,0 +1,111 @@
+"""The verdict of a batch put on its photos: calls, reasons, regions. Pure functions on arrays and result types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.config import VerdictConfig
+from blemish.judgement import Call, Judgement, Region
+from blemish.result import Family, Photo
+from blemish.verdict import Estimate, Groups, detectors, estimate, judge
+from blemish.verdict.regions import pixel_threshold, regions_of
+
+__all__ = ["Judged", "estimate_of", "judged", "seed_level"]
+
+Float32 = npt.NDArray[np.float32]
+Regions = dict[str, tuple[Region, ...]]
+
+ALL_OVER = 0.15  # share of the picture from which a look that recurs may be another variant of the part
+
+
+class Judged:
+    """``photos`` as they were given, each with its call; ``regions`` of those that are not ok."""
+
+    def __init__(self, photos: tuple[Photo, ...], judgement: Judgement, regions: Regions) -> None:
+        self.photos, self.judgement, self.regions = photos, judgement, regions
+
+
+def estimate_of(
+    photos: Sequence[Photo], grids: Float32, passes: Sequence[Float32], embeddings: Float32, families: Sequence[Family]
+) -> Estimate:
+    """What the batch says about itself; everything in the order of ``photos``, the scored ones. See
+    ``verdict.detectors``."""
+    scores = np.array([photo.score for photo in photos], dtype=np.float32)
+    asking, decided = _families(families)
+    known, asked = (_members(photos, some) for some in (decided, asking))
+    return estimate(scores, detectors(scores, grids, passes, embeddings), known, asked)
+
+
+def seed_level(estimated: Estimate, grids: Float32) -> float:
+    """The map value that seeds a region, from the photos that the batch itself calls ok, whatever the user knows: a
+    threshold that is moved does not move the regions."""
+    return pixel_threshold(grids[estimated.scores <= estimated.best()])
+
+
+def judged(
+    photos: Sequence[Photo],
+    grids: Float32,
+    estimated: Estimate,
+    level: float,
+    families: Sequence[Family],
+    products: Sequence[int],
+    config: VerdictConfig,
+    known: Mapping[str, tuple[Region, ...]],
+) -> Judged:
+    """``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)`` and ``estimated``. ``level``: see
+    ``seed_level``. ``products``: sizes of the groups, if there seem to be several. ``known``: regions that were found
+    before at the same level."""
+    asking, decided = _families(families)
+    carriers, asked = (tuple(np.flatnonzero(_members(photos, some)).tolist()) for some in (decided, asking))
+    judgement = judge(estimated, config, level, Groups(carriers, asked, tuple(products)))
+    why = {path: f"family {family.number}: a flaw or a variant?" for family in asking for path in family.paths}
+    unsure, always = set(judgement.unsure), set(judgement.always)
+    rows, regions = [], {}
+    for row, photo in enumerate(photos):
+        low, high = float(estimated.low[row]), float(estimated.high[row])
+        blemished = estimated.scores[row] > judgement.threshold or row in always
+        call: Call = "unsure" if row in unsure else "blemished" if blemished else "ok"
+        reason = ""
+        if call == "unsure":
+            reason = why.get(photo.path, "too few photos to be sure" if len(photos) < 10 else "near the threshold")
+        marks: tuple[Region, ...] | None = None
+        if call != "ok":
+            assert photo.height is not None and photo.width is not None
+            marks = known.get(photo.path) or regions_of(grids[row], (photo.height, photo.width), level)
+            regions[photo.path] = marks
+        rows.append(
+            replace(
+                photo,
+                verdict=call,
+                low=low,
+                high=high,
+                reason=reason,
+                regions=len(marks) if marks else 0,
+                area_share=sum(region.share for region in marks) if marks else 0.0,
+                severity=sum(region.severity for region in marks) if marks else 0.0,
+            )
+        )
+    return Judged(tuple(rows), judgement, regions)
+
+
+def _members(photos: Sequence[Photo], families: Sequence[Family]) -> npt.NDArray[np.bool_]:
+    """(B,): whether each photo is in one of these families."""
+    paths = {path for family in families for path in family.paths}
+    return np.array([photo.path in paths for photo in photos], dtype=bool)
+
+
+def _families(families: Sequence[Family]) -> tuple[list[Family], list[Family]]:
+    """Those that the user is asked about, and those whose flaw is decided. A look all over the part may be another
+    variant, however unlike the others it is: only the user knows."""
+    asking, decided = [], []
+    for family in families:
+        by_itself = family.kind == "defect" and family.decided_by == "blemish"
+        if family.kind == "unsure" or (by_itself and float(family.place.mean()) > ALL_OVER):
+            asking.append(family)
+        elif family.kind == "defect":
+            decided.append(family)
+    return asking, decided

@@ -1,0 +1,125 @@
+"""Another threshold for a finished run: the photos are judged again, and not scored again.
+
+Tables, report and masks change; pictures, maps and everything else stay where they are. torch is not loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from blemish import verdict_file
+from blemish.config import EXPORTS, ScanConfig, VerdictConfig, with_options
+from blemish.decisions import read_decisions
+from blemish.errors import ConfigError, InputError
+from blemish.judgement import Region
+from blemish.judging import judged
+from blemish.paths import RUN_MANIFEST, RUN_VERDICT
+from blemish.progress import Progress, Silent
+from blemish.result import ColourScale, Result
+from blemish.run import link, read_manifest, read_rows, replacing, summary, write_exports
+from blemish.sinks import csv, jsonl, masks, report
+from blemish.sinks.families import read as read_families
+from blemish.sinks.names import beside
+
+__all__ = ["rejudge"]
+
+
+def rejudge(
+    run: str | Path,
+    *,
+    expect_defects: float | None = None,
+    max_false_alarms: float | None = None,
+    threshold: float | None = None,
+    max_unsure: float | None = None,
+    exports: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Result:
+    """Judge the photos of a finished ``run`` again and replace its tables, report and masks.
+
+    At most one of ``expect_defects`` (share), ``max_false_alarms`` (share) and ``threshold`` (image score); with none
+    of them the batch decides again. ``max_unsure``: share that may be sent to a person; by default as before.
+    ``exports``: written besides those that the run has, ``coco`` or ``labelstudio`` for example.
+    Raises ``ConfigError`` for a bad value, ``InputError`` if the run is not there or of an older version,
+    ``OutputError`` or ``RunError`` if it cannot be written.
+    """
+    run = Path(run).expanduser().resolve()
+    manifest = read_manifest(run)
+    before = with_options(ScanConfig(), {name: manifest["config"].get(name) for name in ("verdict", "exports")})
+    config = VerdictConfig(
+        expect_defects, max_false_alarms, threshold, before.verdict.max_unsure if max_unsure is None else max_unsure
+    )
+    wanted = _exports(before.exports, exports)
+    rows = read_rows(run)
+    kept = verdict_file.read(run / RUN_VERDICT)
+    scored = [photo for photo in rows if photo.status == "ok"]
+    if len(scored) != len(kept.estimated.scores):
+        raise InputError(f"{str(run / 'results.jsonl')!r} does not fit the run's verdict. Scan the photos again.")
+    families = read_families(run / "families.json")
+    if not {path for family in families for path in family.paths} <= {photo.path for photo in scored}:
+        raise InputError(f"{str(run / 'families.json')!r} does not fit the run. Scan the photos again.")
+    verdict = judged(scored, kept.grids, kept.estimated, kept.level, families, kept.products, config, kept.regions)
+    manifest["config"] |= {"verdict": asdict(config), "exports": list(wanted)}
+    shape = manifest["resolved"]["working_size"]
+    result = Result(
+        photos=(*verdict.photos, *(photo for photo in rows if photo.status != "ok")),
+        grids=kept.grids,
+        shape=(shape["height"], shape["width"]),
+        pixels=_no_pixels,
+        scale=ColourScale(**manifest["colour_scale"]),
+        warnings=tuple(manifest["warnings"]),
+        manifest=manifest,
+        families=families,
+        decisions=read_decisions(run),
+        judgement=verdict.judgement,
+        regions=verdict.regions,
+    )
+    _write(
+        replace(result, manifest=manifest | summary(result)), run, kept.regions | verdict.regions, progress or Silent()
+    )
+    return result
+
+
+def _no_pixels(row: int) -> Any:
+    raise NotImplementedError(f"row {row}: a verdict shows no new picture")
+
+
+def _exports(before: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    if unknown := sorted(set(more) - set(EXPORTS)):
+        raise ConfigError(f"exports are {', '.join(EXPORTS)}; received {', '.join(unknown)}.")
+    return tuple(name for name in EXPORTS if name in {*before, *more})
+
+
+def _write(result: Result, run: Path, regions: Mapping[str, tuple[Region, ...]], progress: Progress) -> None:
+    exports = result.manifest["config"]["exports"]
+    with replacing(run) as folder:
+        csv.write(result, folder / "results.csv")
+        jsonl.write(result, folder / "results.jsonl")
+        try:
+            report.replace_verdict(run / "report.html", folder / "report.html", result)
+        except ValueError as error:
+            raise InputError(f"{str(run / 'report.html')!r}: {error}. Scan the photos again.") from error
+        missing = _without_mask(result, run / "masks", folder / "masks")
+        with progress.stage("writing masks", len(masks.marked(result))) as advance:
+            write_exports(result, folder, exports, advance, missing)
+        (folder / RUN_MANIFEST).write_text(json.dumps(result.manifest, indent=2) + "\n", encoding="utf-8")
+    verdict_file.write_regions(regions, run / RUN_VERDICT)
+
+
+def _without_mask(result: Result, old: Path, new: Path) -> set[str]:
+    """Take over the masks that the run has; regions do not depend on the threshold. Returns the paths that lack one."""
+    missing = set()
+    if old.is_dir():
+        new.mkdir()  # also where no photo has a mask any more
+    for photo in masks.marked(result):
+        mask = beside(old, photo.path, ".png")
+        if not mask.is_file():
+            missing.add(photo.path)
+            continue
+        file = beside(new, photo.path, ".png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        link(mask, file)
+    return missing

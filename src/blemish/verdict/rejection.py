@@ -1,0 +1,75 @@
+"""Which photos a person should look at: those about which the estimate is least sure, and never too many.
+
+After Perini and Davis, "Unsupervised Anomaly Detection with Rejection" (NeurIPS 2023): reject where the call is
+unstable, with a bound on how many are rejected. Their measure of stability (ExCeeD, a photo's rank under resampling)
+sees only the score; ours is the pooled probability of all detectors (both: benchmarks/verdict.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Band"]
+
+Float64 = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
+
+SURELY_GOOD, SURELY_BAD = 0.01, 0.9  # probabilities of a defect beyond which nobody needs to look
+EVEN = 0.4  # probability from which ``Estimate.best`` calls photos blemished
+SURE = 1e-4  # probabilities are held this far from 0 and 1
+
+
+class Band:
+    """The doubtful photos around any threshold, from ``scores`` and probabilities of being ``defective``, both (B,).
+    Only those that are ``open_`` to doubt are looked at."""
+
+    def __init__(self, scores: Float64, defective: Float64, open_: npt.NDArray[np.bool_]) -> None:
+        self._rows = np.flatnonzero(open_)
+        self._scores = scores[open_]
+        self._odds = _log_odds(defective[open_])
+        order = np.argsort(self._scores, kind="stable")
+        self._ascending = self._scores[order]
+        self._rising = _isotonic(self._odds[order])
+
+    def unsure(self, threshold: float, most: int) -> Ints:
+        """At most ``most`` photos, whose odds are near those of a photo that scores as much as ``threshold``. A
+        threshold that is moved takes the band along: only the odds relative to those at the threshold count."""
+        if not len(self._rows):
+            return self._rows
+        low, even, high = _log_odds(np.array([SURELY_GOOD, EVEN, SURELY_BAD]))
+        relative = self._odds - self._odds_at(threshold, float(even)) + even
+        near = np.flatnonzero((relative > low) & (relative < high))
+        # of equally doubtful photos those whose scores are nearest
+        doubt = np.round(np.abs(relative[near] - even), 6)
+        chosen = near[np.lexsort((np.abs(self._scores[near] - threshold), doubt))][:most]
+        return np.sort(self._rows[chosen])
+
+    def _odds_at(self, threshold: float, even: float) -> float:
+        """Of a photo that scores so much: those of the photos around it, smoothed upwards. Where all photos are on one
+        side, at least even above them and at most even below."""
+        if threshold >= self._ascending[-1]:
+            return max(float(self._rising[-1]), even)
+        if threshold < self._ascending[0]:
+            return min(float(self._rising[0]), even)
+        return float(np.interp(threshold, self._ascending, self._rising))
+
+
+def _isotonic(values: Float64) -> Float64:
+    """The nearest rising sequence (pool adjacent violators)."""
+    means: list[float] = []
+    counts: list[int] = []
+    for value in values.tolist():
+        mean, count = value, 1
+        while means and means[-1] > mean:
+            mean = (means[-1] * counts[-1] + mean * count) / (counts[-1] + count)
+            count += counts.pop()
+            means.pop()
+        means.append(mean)
+        counts.append(count)
+    return np.repeat(means, counts)
+
+
+def _log_odds(probability: Float64) -> Float64:
+    held = np.clip(probability, SURE, 1 - SURE)
+    return np.asarray(np.log(held / (1 - held)))

@@ -1,0 +1,91 @@
+"""A verdict in one sentence. It knows counts and rates, and how people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from blemish.judgement import Interval
+
+__all__ = ["Said", "one_in", "percent", "sentence"]
+
+FEW = 10  # photos below which nothing is certain
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a sentence is made of, for one threshold."""
+
+    photos: int
+    blemished: int
+    unsure: int  # photos to look at, of which
+    asked: int  # belong to families that wait for a decision
+    false_alarms: Interval
+    share: Interval
+    overlapping: bool  # good and bad ones do: only the lower end of ``share`` is known
+    products: Sequence[int]  # sizes of the groups, if the photos look like several products
+    by_hand: bool  # the user has named the threshold
+
+
+def sentence(said: Said) -> str:
+    """One sentence for people who are to act on it."""
+    if said.photos < FEW and not said.by_hand:
+        return f"Only {said.photos} photos: too few to be sure of anything; {_look(said)}."
+    parts = [_called(said)]
+    if said.photos >= FEW:
+        parts.append(_meaning(said.false_alarms))
+    if said.overlapping and said.blemished:
+        parts.append(f"good and bad ones overlap, so there may be many more than {percent(said.share.low)}")
+    if said.unsure:
+        parts.append(_look(said))
+    words = "; ".join(parts) + "."
+    if said.products:
+        words += f" But {_products(said.products)}"
+    return words
+
+
+def _called(said: Said) -> str:
+    if said.blemished:
+        return f"{said.blemished} of {said.photos} photos {'is' if said.blemished == 1 else 'are'} blemished"
+    if said.by_hand or said.asked:
+        return f"None of {said.photos} photos is called blemished"
+    return f"Nothing here stands out: none of {said.photos} photos is called blemished"
+
+
+def _meaning(rate: Interval) -> str:
+    typical = one_in(rate.estimate)
+    ends = f"90 % interval {one_in(rate.high)} to {one_in(rate.low)}"
+    verb = "would be" if typical.startswith(("1 in", "fewer")) else "of them would be"
+    about = "" if typical.startswith("fewer") else "about "
+    return f"{about}{typical} good ones {verb} called so ({ends})"
+
+
+def _look(said: Said) -> str:
+    if not said.unsure:
+        return "none stands out"
+    words = f"{said.unsure} need{'s' if said.unsure == 1 else ''} a look"
+    if said.asked:
+        words += f", {'as' if said.asked == said.unsure else f'{said.asked} of them as'} flaw or variant"
+    return words
+
+
+def _products(sizes: Sequence[int]) -> str:
+    if len(sizes) == 2 and min(sizes) > 0.4 * sum(sizes):
+        return "half of these differ from the other half: are these two products?"
+    return f"these look like {len(sizes)} products ({', '.join(map(str, sizes))} photos): are they?"
+
+
+def one_in(rate: float) -> str:
+    """0.0033 -> "1 in 300"; 0.4 -> "40 in 100"."""
+    if rate >= 0.3:
+        return f"{100 * rate:.0f} in 100"
+    if rate < 1e-4:
+        return "fewer than 1 in 10,000"
+    number = 1 / rate
+    step = 10 ** max(len(str(int(number))) - 2, 0)
+    return f"1 in {round(number / step) * step:,.0f}"
+
+
+def percent(share: float) -> str:
+    """0.123 -> "12 %"; 0.012 -> "1.2 %"."""
+    return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
