@@ -24,7 +24,7 @@ from blemish.extraction import Branch
 from blemish.features.cache import half
 from blemish.features.registry import Features, load_backbone
 from blemish.inputs.images import resize
-from blemish.matching.engine import match
+from blemish.matching.engine import NearestTable, match
 from blemish.matching.store import ArrayStore, Budget
 
 WORKING_SIZE = 512  # the default
@@ -91,6 +91,16 @@ def get_pool(name: str, folder: Path) -> Pool | None:
 
 
 def _build(file: Path, photos: list[RGB], flawed: npt.NDArray[np.bool_]) -> None:
+    tokens, embeddings = extracted(photos)
+    nearest = matched(tokens).store.read(0, len(tokens)).astype(np.float16)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".part.npz")
+    np.savez(unfinished, nearest=nearest, embeddings=embeddings, flawed=flawed, grid=np.array(tokens.shape[1:3]))
+    unfinished.replace(file)
+
+
+def extracted(photos: list[RGB]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Tokens (P, h, w, C) and embeddings (P, E) of the default backbone."""
     backbone = load_backbone("effnet-lite2", None, "cpu")
     facts = backbone.facts
     aspect = float(np.median([photo.shape[0] / photo.shape[1] for photo in photos]))
@@ -103,15 +113,15 @@ def _build(file: Path, photos: list[RGB], flawed: npt.NDArray[np.bool_]) -> None
         (grid,) = branch.tokens(Features([grid[0] for grid in features.grids], features.embedding[0]))
         tokens.append(grid)
         embeddings.append(np.asarray(features.embedding[0], np.float32))
-    shape = tokens[0].shape
-    store = ArrayStore((len(tokens), shape[0] * shape[1], shape[2]), np.float32)
-    store.write(0, np.stack(tokens).reshape(store.shape))
-    table = match(store, Budget(2**33, Path(tempfile.gettempdir())))
-    nearest = table.store.read(0, len(tokens)).astype(np.float16)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".part.npz")
-    np.savez(unfinished, nearest=nearest, embeddings=np.stack(embeddings), flawed=flawed, grid=np.array(shape[:2]))
-    unfinished.replace(file)
+    return np.stack(tokens), np.stack(embeddings)
+
+
+def matched(tokens: npt.NDArray[np.float32]) -> NearestTable:
+    """Distances and indices of every photo's tokens to every other photo."""
+    images, height, width, channels = tokens.shape
+    store = ArrayStore((images, height * width, channels), np.float32)
+    store.write(0, tokens.reshape(store.shape))
+    return match(store, Budget(2**33, Path(tempfile.gettempdir())))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def test_json_is_all_that_is_printed(
     summary = json.loads(out)
     assert summary["counts"]["scored"] == 8
     assert summary["top"][0]["path"] == "5.png"
+    assert summary["verdict"]["sentence"].startswith("Only 8 photos")
     assert err == ""
 
 
@@ -64,12 +65,20 @@ def test_flags_override_the_file_and_print_config_round_trips(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "blemish.toml"
-    file.write_text('backbone = "mock"\nk = 0.5\nmemory = "2GiB"\nradii = [1, 3]\n')
-    assert call(monkeypatch, "scan", parts, "--config", file, "--k", "20%", "--print-config") == 0
+    file.write_text(
+        'backbone = "mock"\nk = 0.5\nmemory = "2GiB"\nradii = [1, 3]\n'
+        '[verdict]\nmax_false_alarms = "1%"\nmax_unsure = 0.05\n'
+    )
+    flags = ("--k", "20%", "--expect-defects", "4%", "--export", "coco")
+    assert call(monkeypatch, "scan", parts, "--config", file, *flags, "--print-config") == 0
     printed = capsys.readouterr().out
     assert 'backbone = "mock"' in printed
     assert "k = 0.2\n" in printed
     assert f"memory = {2 * 2**30}" in printed
+    assert 'exports = ["coco"]' in printed
+    verdict = printed.split("[verdict]\n")[1].splitlines()
+    assert verdict[0] == "expect_defects = 0.04", "a flag takes the place of what the file asked"
+    assert verdict[1].startswith("# max_false_alarms =") and verdict[3] == "max_unsure = 0.05"
     file.write_text(printed)
     assert call(monkeypatch, "scan", parts, "--config", file, "--print-config") == 0
     assert capsys.readouterr().out == printed
@@ -94,6 +103,12 @@ def test_flags_override_the_file_and_print_config_round_trips(
         (["scan"], 2, "Missing argument"),
         (["eval", "FOLDER", "--truth", "FOLDER"], 2, "Give the folder that --out named"),
         (["scan", "FOLDER", "--threads", "100000"], 2, "1 to 256"),
+        (["scan", "FOLDER", "--max-false-alarms", "150%"], 2, "share such as 0.02 or 2%"),
+        (["scan", "FOLDER", "--expect-defects", "few"], 2, "--expect-defects takes a share"),
+        (["scan", "FOLDER", "--expect-defects", "2%", "--threshold", "0.3"], 2, "give one of them"),
+        (["scan", "FOLDER", "--export", "masks,voc"], 2, "masks, coco, labelstudio"),
+        (["verdict", "FOLDER"], 2, "not a finished run"),
+        (["verdict"], 2, "Missing argument"),
         (["synth", "FOLDER/0.png"], 2, "is not an empty folder"),
         (["synth", "FOLDER"], 2, "is not an empty folder"),
         (["synth", "NEW", "--product", "spoon"], 2, "washer"),
@@ -124,6 +139,11 @@ def test_wrong_usage(
         ("k = true", "k cannot be True"),
         ("k = 3", "above 0 and at most 1"),
         ("k = ", "Cannot read the configuration"),
+        ("[verdict]\nmax_false_alarms = 0", "max_false_alarms is above 0"),
+        ("[verdict]\nshare = 0.1", "verdict has no setting share; known are expect_defects"),
+        ("[verdict]\nthreshold = 0.3\nexpect_defects = 0.1", "give one of them"),
+        ("verdict = 3", "verdict cannot be 3"),
+        ("exports = ['voc']", "exports are masks, coco, labelstudio"),
     ],
 )
 def test_bad_configuration_files(
@@ -182,7 +202,7 @@ def test_help_names_every_verb() -> None:
     text = subprocess.run(
         [sys.executable, "-m", "blemish", "--help"], check=True, capture_output=True, text=True
     ).stdout
-    for verb in ("scan", "eval", "demo", "synth", "backbones", "doctor", "fetch"):
+    for verb in ("scan", "verdict", "decide", "diagnose", "eval", "demo", "synth", "backbones", "doctor", "fetch"):
         assert verb in text
 
 

@@ -101,8 +101,8 @@ def test_the_family_is_the_recurring_flaw(result: Result, recurring: set[str]) -
 
 def test_what_a_run_with_a_family_holds(fresh: Path, recurring: set[str]) -> None:
     assert {file.name for file in fresh.iterdir()} == {
-        *("cache", "diagnosis.json", "division.json", "families.json", "maps", "overlays"),
-        *("report.html", "results.csv", "results.jsonl", "run.json"),
+        *("cache", "diagnosis.json", "division.json", "families.json", "maps", "masks", "overlays"),
+        *("report.html", "results.csv", "results.jsonl", "run.json", "verdict"),
     }
     assert {path: row["family"] for path, row in rows_of(fresh).items()} == {
         path: "1" if path in recurring else "" for path in rows_of(fresh)
@@ -152,7 +152,8 @@ def test_undo_brings_every_number_back_to_the_bit(run: Path, fresh: Path) -> Non
     assert (undone.family.kind, undone.family.decided_by) == ("defect", "blemish")
     before, after = contents(fresh), contents(run)
     assert after.keys() == before.keys(), "no decisions.toml is left"
-    numbers = {name for name in before if name.startswith(("maps/", "cache/", "results", "families", "diagnosis"))}
+    kinds = ("maps/", "masks/", "cache/", "verdict/", "results", "families", "diagnosis")
+    numbers = {name for name in before if name.startswith(kinds)}
     assert len(numbers) > 30
     assert [name for name in sorted(numbers) if after[name] != before[name]] == []
 
@@ -181,7 +182,10 @@ def test_every_file_of_the_run_is_there_afterwards(
     assert call(monkeypatch, "decide", run, 1, "--is", "variant") == 0
     out = capsys.readouterr().out
     assert "Family 1 (6 photos): variant, decided by user." in out
-    assert contents(run).keys() == {*contents(fresh), "decisions.toml", "diagnosis/hill.png"}
+    before, after = ({name for name in contents(folder) if not name.startswith("masks/")} for folder in (fresh, run))
+    assert after == {*before, "decisions.toml", "diagnosis/hill.png"}
+    marked = {path for path, row in rows_of(run).items() if row["verdict"] != "ok"}
+    assert {name for name in contents(run) if name.startswith("masks/")} == {f"masks/{path}.png" for path in marked}
     assert contents(run)["report.html"] != contents(fresh)["report.html"]
     assert [child.name for child in run.parent.iterdir()] == ["run"], "no staging folder is left"
     assert call(monkeypatch, "eval", run, "--truth", made / "truth.csv", "--quiet", "--json") == 0
@@ -343,7 +347,7 @@ def test_a_damaged_run_is_told_in_a_sentence_and_left_alone(
         decide(run, 1, "variant")
 
 
-@pytest.mark.parametrize("part", ["cache", "cache/photos", "families.json"])
+@pytest.mark.parametrize("part", ["cache", "cache/photos", "families.json", "verdict", "verdict/estimate.npz"])
 def test_a_run_without_its_cache_cannot_be_decided_about(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: str
 ) -> None:

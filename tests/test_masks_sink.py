@@ -144,7 +144,7 @@ def test_blemished_and_unsure_photos_have_masks_and_no_others(tmp_path: Path) ->
     ]
     done: list[int] = []
     result = judged(shots, unreadable=["f.jpg"])
-    outlines = masks.write(result, tmp_path, done.append)
+    outlines = masks.write(result, tmp_path, done.append, shapes=True)
     files = [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.png")]
     assert sorted(files) == ["b.jpg.png", "line 1/a.jpg.png"]
     assert sum(done) == 2 == len(masks.marked(result))
@@ -167,6 +167,20 @@ def test_without_a_verdict_nothing_is_written(tmp_path: Path) -> None:
 
 def test_only_some_masks_but_the_shapes_of_all(tmp_path: Path) -> None:
     result = judged([Shot("a.jpg", "blemished", spots((3, 3))), Shot("b.jpg", "unsure", spots((3, 3)))])
-    outlines = masks.write(result, tmp_path, lambda done: None, only={"b.jpg"})
+    outlines = masks.write(result, tmp_path, lambda done: None, only={"b.jpg"}, shapes=True)
     assert [file.name for file in tmp_path.iterdir()] == ["b.jpg.png"]
-    assert set(outlines) == {"a.jpg", "b.jpg"}
+    assert {path: len(shapes) for path, shapes in outlines.items()} == {"a.jpg": 1, "b.jpg": 1}
+
+
+@pytest.mark.parametrize("only", [None, {"b.jpg"}, set()])
+def test_masks_are_the_same_whether_shapes_are_wanted(tmp_path: Path, only: set[str] | None) -> None:
+    result = judged([Shot("a.jpg", "blemished", spots((3, 3))), Shot("b.jpg", "unsure", spots((3, 3)))])
+    done: list[int] = []
+    masks.write(result, tmp_path / "without", done.append, only)
+    masks.write(result, tmp_path / "with", lambda done: None, only, shapes=True)
+    assert sum(done) == 2
+    files = [
+        {file.name: file.read_bytes() for file in (tmp_path / folder).rglob("*")} for folder in ("without", "with")
+    ]
+    assert files[0] == files[1]
+    assert files[0].keys() == {f"{path}.png" for path in ({"a.jpg", "b.jpg"} if only is None else only)}

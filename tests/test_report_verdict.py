@@ -104,9 +104,9 @@ def test_the_sentence_the_counts_and_the_share_are_told_without_a_script(tmp_pat
     assert "blemish verdict" in text
 
 
-def test_where_scores_overlap_only_the_least_share_is_told(tmp_path: Path) -> None:
+def test_where_the_share_has_no_upper_end_only_the_least_is_told(tmp_path: Path) -> None:
     shown = page(judged(at_least=True), tmp_path)
-    assert "≥ 0.42\u00a0% estimated share of defects; good and bad scores overlap" in shown.text
+    assert "≥ 0.42\u00a0% estimated share of defects; more may look like good photos" in shown.text
 
 
 @pytest.mark.parametrize(

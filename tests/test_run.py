@@ -16,10 +16,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from blemish.config import ScanConfig
+from blemish.config import EXPORTS, ScanConfig
 from blemish.errors import InputError, OutputError, RunError
 from blemish.result import Result
-from blemish.run import check_out, default_out, read_manifest, staging
+from blemish.run import check_out, default_out, read_manifest, staging, summary
 from blemish.scanning import scan
 from blemish.sinks import csv as csv_sink
 from blemish.sinks import jsonl
@@ -42,14 +42,17 @@ def test_every_file_of_a_run(result: Result, tmp_path: Path) -> None:
         "division.json",
         "families.json",
         "maps",
+        "masks",
         "overlays",
         "report.html",
         "results.csv",
         "results.jsonl",
         "run.json",
+        "verdict",
     ]
     manifest = read_manifest(out)
     assert manifest["timings_s"].pop("writing results") > 0
+    assert manifest.pop("verdict") == json.loads(json.dumps(summary(result)["verdict"]))
     assert manifest == json.loads(json.dumps(result.manifest))
     assert tifffile.imread(out / "maps" / "sub" / "0.png.tif").shape == result.shape
     with Image.open(out / "overlays" / "3.png.jpg") as overlay:
@@ -93,7 +96,10 @@ def test_tables_have_one_row_a_photo_most_anomalous_first(result: Result, tmp_pa
 def test_a_verdict_is_written_where_there_is_one(result: Result, tmp_path: Path) -> None:
     first = replace(result.photos[0], verdict="blemished", low=0.25, high=0.75, regions=0, area_share=0.0, severity=0.0)
     others = [replace(photo, verdict="ok") for photo in result.scored[1:]]
-    judged = replace(result, photos=(first, *others, *result.unreadable), judgement=JUDGEMENT, regions={})
+    asked = {**result.manifest, "config": {**result.manifest["config"], "exports": list(EXPORTS)}}
+    judged = replace(
+        result, photos=(first, *others, *result.unreadable), judgement=JUDGEMENT, regions={}, manifest=asked
+    )
     without = replace(result, judgement=None, regions={}).save(tmp_path / "without")
     out = judged.save(tmp_path / "run")
     added = {file.name for file in out.iterdir()} - {file.name for file in without.iterdir()}

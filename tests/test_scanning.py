@@ -304,7 +304,7 @@ def test_the_manifest_says_what_was_run(parts: Path) -> None:
     assert manifest["resolved"]["device"] == "cpu: no CUDA device"
     assert manifest["resolved"]["smallest_flaw_px"] == 12
     assert manifest["backbones"][0]["weights_sha256"] == "0" * 64
-    stages = {"listing and loading", "reading photos", "comparing photos", "finding families", "joining"}
+    stages = {"listing and loading", "reading photos", "comparing photos", "finding families", "joining", "deciding"}
     assert set(manifest["timings_s"]) == stages
 
 

@@ -4,10 +4,12 @@
 
     run = blemish.scan("photos/")
     run.scores  # path -> score, most anomalous first
+    run.judgement.sentence  # which are blemished, and what that means
     run.maps["part-07.jpg"]  # (H, W) float32
     run.families  # flaws that keep coming back, and questions about them
     run.save("photos-blemish")
     blemish.decide("photos-blemish", 1, "variant")  # family 1 is legitimate: score again
+    blemish.rejudge("photos-blemish", max_false_alarms=0.01)  # another threshold, without scoring again
 
 Importing this costs nothing: every name is loaded when it is first used.
 """
@@ -20,11 +22,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blemish.config import FamilyConfig as FamilyConfig
     from blemish.config import ScanConfig as ScanConfig
+    from blemish.config import VerdictConfig as VerdictConfig
     from blemish.deciding import decide as decide
     from blemish.decisions import read_decisions as read_decisions
     from blemish.diagnosing import diagnose as diagnose
     from blemish.errors import BlemishError as BlemishError
     from blemish.evaluation import evaluate as evaluate
+    from blemish.judgement import Interval as Interval
+    from blemish.judgement import Judgement as Judgement
+    from blemish.judgement import Region as Region
+    from blemish.rejudging import rejudge as rejudge
     from blemish.result import Decision as Decision
     from blemish.result import Family as Family
     from blemish.result import Photo as Photo
@@ -36,13 +43,18 @@ __all__ = [
     "Decision",
     "Family",
     "FamilyConfig",
+    "Interval",
+    "Judgement",
     "Photo",
+    "Region",
     "Result",
     "ScanConfig",
+    "VerdictConfig",
     "decide",
     "diagnose",
     "evaluate",
     "read_decisions",
+    "rejudge",
     "scan",
 ]
 
@@ -51,13 +63,18 @@ _HOME = {
     "Decision": "result",
     "Family": "result",
     "FamilyConfig": "config",
+    "Interval": "judgement",
+    "Judgement": "judgement",
     "Photo": "result",
+    "Region": "judgement",
     "Result": "result",
     "ScanConfig": "config",
+    "VerdictConfig": "config",
     "decide": "deciding",
     "diagnose": "diagnosing",
     "evaluate": "evaluation",
     "read_decisions": "decisions",
+    "rejudge": "rejudging",
     "scan": "scanning",
 }
 

@@ -254,17 +254,17 @@ def _verdict(
 
     from blemish.config import VerdictConfig
 
-    said = (_share(expect_defects), _share(max_false_alarms), threshold)
-    most = _share(max_unsure) if max_unsure is not None else before.max_unsure
+    said = (_share("expect-defects", expect_defects), _share("max-false-alarms", max_false_alarms), threshold)
+    most = _share("max-unsure", max_unsure) if max_unsure is not None else before.max_unsure
     if any(one is not None for one in said):
         return VerdictConfig(*said, max_unsure=most)
     return replace(before, max_unsure=most)
 
 
-def _share(text: str | None) -> Any:
+def _share(name: str, text: str | None) -> Any:
     from blemish.config import parse_share
 
-    return None if text is None else parse_share(text, "this")
+    return None if text is None else parse_share(text, f"--{name}")
 
 
 @app.command()
@@ -287,10 +287,10 @@ def verdict(
 
     result = rejudge(
         run,
-        expect_defects=_share(expect_defects),
-        max_false_alarms=_share(max_false_alarms),
+        expect_defects=_share("expect-defects", expect_defects),
+        max_false_alarms=_share("max-false-alarms", max_false_alarms),
         threshold=threshold,
-        max_unsure=_share(max_unsure),
+        max_unsure=_share("max-unsure", max_unsure),
         exports=[part.strip() for part in (export or "").split(",") if part.strip()],
         progress=_progress(quiet or as_json),
     )

@@ -12,7 +12,6 @@ from blemish.config import VerdictConfig
 from blemish.judgement import Call, Judgement, Region
 from blemish.result import Family, Photo
 from blemish.verdict import Estimate, Groups, detectors, estimate, judge
-from blemish.verdict.regions import pixel_threshold, regions_of
 
 __all__ = ["Judged", "estimate_of", "judged", "seed_level"]
 
@@ -41,9 +40,11 @@ def estimate_of(
 
 
 def seed_level(estimated: Estimate, grids: Float32) -> float:
-    """The map value that seeds a region, from the photos that the batch itself calls ok, whatever the user knows: a
-    threshold that is moved does not move the regions."""
-    return pixel_threshold(grids[estimated.scores <= estimated.best()])
+    """The map value that seeds a region, from photos that no family explains and the batch itself calls ok, whatever
+    the user knows: a threshold that is moved does not move the regions."""
+    from blemish.verdict.regions import pixel_threshold  # loads scipy
+
+    return pixel_threshold(grids[estimated.learnt & (estimated.scores <= estimated.best())])
 
 
 def judged(
@@ -59,6 +60,8 @@ def judged(
     """``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)`` and ``estimated``. ``level``: see
     ``seed_level``. ``products``: sizes of the groups, if there seem to be several. ``known``: regions that were found
     before at the same level."""
+    from blemish.verdict.regions import regions_of  # loads scipy
+
     asking, decided = _families(families)
     carriers, asked = (tuple(np.flatnonzero(_members(photos, some)).tolist()) for some in (decided, asking))
     judgement = judge(estimated, config, level, Groups(carriers, asked, tuple(products)))

@@ -77,9 +77,8 @@ def rejudge(
         judgement=verdict.judgement,
         regions=verdict.regions,
     )
-    _write(
-        replace(result, manifest=manifest | summary(result)), run, kept.regions | verdict.regions, progress or Silent()
-    )
+    result = replace(result, manifest=manifest | summary(result))
+    _write(result, run, kept.regions | verdict.regions, progress or Silent())
     return result
 
 
@@ -100,8 +99,9 @@ def _write(result: Result, run: Path, regions: Mapping[str, tuple[Region, ...]],
         jsonl.write(result, folder / "results.jsonl")
         try:
             report.replace_verdict(run / "report.html", folder / "report.html", result)
-        except ValueError as error:
-            raise InputError(f"{str(run / 'report.html')!r}: {error}. Scan the photos again.") from error
+        except (FileNotFoundError, ValueError) as error:
+            why = "it is missing" if isinstance(error, FileNotFoundError) else error
+            raise InputError(f"{str(run / 'report.html')!r}: {why}. Scan the photos again.") from error
         missing = _without_mask(result, run / "masks", folder / "masks")
         with progress.stage("writing masks", len(masks.marked(result))) as advance:
             write_exports(result, folder, exports, advance, missing)

@@ -175,6 +175,19 @@ def _replace(out: Path, partial: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _put(new: Path, place: Path, aside: Path) -> None:
+    """Move ``new`` to its ``place``. A folder cannot be moved onto another, so the one that is there goes aside."""
+    moved = new.is_dir() and place.exists()
+    if moved:
+        place.replace(aside)
+    try:
+        new.replace(place)
+    except OSError:
+        if moved:
+            aside.replace(place)
+        raise
+
+
 def _move_into(out: Path, partial: Path) -> None:
     """Move the files of a run into ``out``, its manifest last; an older run's go first, its manifest before all."""
     for name in sorted(WRITTEN, key=lambda name: name != RUN_MANIFEST):
@@ -368,24 +381,25 @@ def read_rows(run: Path) -> list[Photo]:
 @contextmanager
 def replacing(run: Path) -> Iterator[Path]:
     """A hidden folder inside a finished ``run`` whose files and folders take the place of the run's own when the block
-    ends well, ``run.json`` last. Everything else stays: nothing of a large run is copied or linked.
+    ends well, ``run.json`` last. Everything else stays: nothing of a large run is copied or linked. What was killed
+    while it did the same is cleared.
 
-    Raises ``RunError`` if the run cannot be written."""
+    Raises ``OutputError`` or ``RunError`` if the run cannot be written."""
     try:
+        for child in run.iterdir():
+            if _is_left_over(child, run):
+                shutil.rmtree(child, ignore_errors=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{run.name[:100]}.", suffix=".partial", dir=run))
         (staged / RUN_MARKER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
     except OSError as error:
         raise OutputError(f"Cannot write to {str(run)!r}: {error.strerror}.") from error
     try:
         yield staged
-        (staged / RUN_MARKER).unlink()
+        made = [child for child in staged.iterdir() if child.name != RUN_MARKER]  # which stays: see _is_left_over
         old = staged / ".old"
         old.mkdir()
-        for child in sorted(staged.iterdir(), key=lambda child: child.name == RUN_MANIFEST):
-            if child.is_dir() and (run / child.name).exists() and child != old:
-                (run / child.name).replace(old / child.name)  # a folder cannot be moved onto another
-            if child != old:
-                child.replace(run / child.name)
+        for child in sorted(made, key=lambda child: child.name == RUN_MANIFEST):
+            _put(child, run / child.name, old / child.name)
     except OSError as error:
         raise RunError(_words(error, run)) from error
     finally:

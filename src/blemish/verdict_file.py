@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from blemish.verdict.mixture import Fit
 __all__ = ["Kept", "read", "write", "write_regions"]
 
 ESTIMATE, MAPS, REGIONS, FACTS = "estimate.npz", "maps.npy", "regions.json", "facts.json"
-ARRAYS = ("scores", "defective", "low", "high")
+ARRAYS = ("scores", "defective", "low", "high", "learnt")
 MODEL = ("defective", "shares", "share_weights", "centre", "spread", "skew", "weights")
 
 
@@ -76,7 +77,7 @@ def read(folder: Path) -> Kept:
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         regions = json.loads((folder / REGIONS).read_text(encoding="utf-8"))
-        with np.load(folder / ESTIMATE, allow_pickle=False) as stored:
+        with (folder / ESTIMATE).open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
             estimated = Estimate(
                 **{name: stored[name] for name in ARRAYS},
                 share=Interval(**facts["share"]),
@@ -85,14 +86,18 @@ def read(folder: Path) -> Kept:
                 logarithmic=bool(facts["logarithmic"]),
                 model=Fit(**{name: stored[f"model_{name}"] for name in MODEL}),
             )
+        grids = np.load(folder / MAPS, mmap_mode="r", allow_pickle=False)
+        lengths = {len(getattr(estimated, name)) for name in ARRAYS} | {len(grids)}
+        if len(lengths) > 1 or grids.ndim != 3:
+            raise ValueError("its files do not fit together")
         return Kept(
             estimated=estimated,
-            grids=np.load(folder / MAPS, mmap_mode="r", allow_pickle=False),
+            grids=grids,
             level=float(facts["level"]),
             products=tuple(facts["products"]),
             regions={path: tuple(Region(*values) for values in found) for path, found in regions.items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
         raise InputError(
             f"{str(folder)!r} is missing or damaged, so the threshold cannot be moved ({error}). "
             "Scan the photos again; features are cached, so it is quicker than the first time."

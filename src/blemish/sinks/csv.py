@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 
 from blemish.result import Result
@@ -32,6 +32,6 @@ COLUMNS = (
 
 def write(result: Result, file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
-        table = csv.DictWriter(handle, COLUMNS)
-        table.writeheader()
-        table.writerows(asdict(photo) for photo in result.photos)  # None becomes an empty cell
+        table = csv.writer(handle)
+        table.writerow(COLUMNS)
+        table.writerows(map(attrgetter(*COLUMNS), result.photos))  # None becomes an empty cell

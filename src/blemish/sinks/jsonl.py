@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from blemish.result import Result
@@ -16,5 +15,5 @@ def write(result: Result, file: Path) -> None:
     # What of a file name is no Unicode becomes \udcXX, which is how JSON itself writes it.
     with file.open("w", encoding="utf-8", errors="backslashreplace") as handle:
         for photo in result.photos:
-            row = asdict(photo)
-            handle.write(json.dumps({column: row[column] for column in COLUMNS}, ensure_ascii=False) + "\n")
+            row = {column: getattr(photo, column) for column in COLUMNS}
+            handle.write(json.dumps(row, ensure_ascii=False) + "\n")

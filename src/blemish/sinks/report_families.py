@@ -6,7 +6,6 @@ report's business.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from PIL import Image
 
 from blemish.result import Family, Member, Photo, Result
 from blemish.sinks.embedded import QUALITY, ahead, between_tokens, data_uri, heat_layer, margin, photograph
+from blemish.sinks.names import quoted
 
 __all__ = ["families_of", "families_page"]
 
@@ -146,7 +146,7 @@ def _effect(family: Family, digits: int) -> str:
 
 def _commands(family: Family, run: str) -> tuple[Command, ...]:
     """How to answer, or to answer otherwise."""
-    start = f"blemish decide {_quoted(run)} {family.number}"
+    start = f"blemish decide {quoted(run)} {family.number}"
     defect = Command("If it is a flaw", start, "--is defect")
     variant = Command("If it is legitimate", start, "--is variant")
     if family.kind == "unsure":
@@ -155,14 +155,6 @@ def _commands(family: Family, run: str) -> tuple[Command, ...]:
     if family.decided_by == "user":
         return (other, Command("To undo that", start, "--undo"))
     return (other,)
-
-
-def _quoted(name: str) -> str:
-    """``name`` as one argument, in double quotes where those do, because every system's shell knows them."""
-    if name.startswith("-"):
-        name = f"./{name}"
-    plain = shlex.quote(name)
-    return plain if plain == name or set(name) & set('"$`\\!%\n') else f'"{name}"'
 
 
 def _place(result: Result, family: Family, known: list[Member], rows: Mapping[str, tuple[int, Photo]]) -> Place:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from blemish.judgement import Interval, Judgement, Region
 from blemish.result import Photo, Result
-from blemish.sinks.report_families import _quoted
+from blemish.sinks.names import quoted
 
 __all__ = ["Verdict", "command", "parted", "verdict_of"]
 
@@ -40,7 +40,7 @@ class Verdict:
 
 def command(run: str) -> str:
     """What keeps another threshold, up to that threshold."""
-    return f"blemish verdict {_quoted(run)}"
+    return f"blemish verdict {quoted(run)}"
 
 
 def verdict_of(result: Result, axis: tuple[float, float], digits: int, pictures: int) -> Verdict | None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
 __all__ = ["SHARES", "Fit", "fit"]
 
@@ -23,9 +22,10 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 SHARES = np.concatenate([[0.0], np.geomspace(0.004, 0.6, 16)])  # of defective photos
+REALISED = np.linspace(0, 1, 401) ** 2  # shares to tell apart, closer together where they are small
 CLEAN = 0.4  # prior that there are none; the rest is even over the logarithms of the shares
-CENTRES, SPREADS, SKEWS = np.linspace(-1.2, 1.2, 9), np.geomspace(0.45, 2.2, 9), np.array([0.0, 0.1, 0.2])
-SHAPES, REACHES = (1.0, 3.0, 12.0), (3.5, 5.0, 8.0, 13.0, 25.0)  # of the gamma; its mean, in spreads
+CENTRES, SPREADS, SKEWS = np.linspace(-1.2, 1.2, 9), np.geomspace(0.45, 2.2, 9), np.array([0.0, 0.15, 0.3, 0.45])
+SHAPES, REACHES = (1.0, 3.0, 12.0), (5.0, 8.0, 13.0, 25.0)  # of the gamma; its mean, in spreads
 LOOSENESS = 0.5  # of the prior of the spread: its standard deviation, in logarithms
 PSEUDO = 8  # photos that the prior of the spread counts for where the grid is laid
 FLOOR = 1e-3  # density of good photos far below: copies of one photo score next to nothing and are no evidence
@@ -48,6 +48,8 @@ class Fit:
 
     def false_alarms(self, thresholds: Float64) -> Float64:
         """(P, T): share of good photos above each threshold, for every point of the grid; see ``weights``."""
+        from scipy.special import ndtr  # takes longer to load than this to work out
+
         units = (thresholds[None] - self.centre[:, None]) / self.spread[:, None]
         return np.asarray(1 - ndtr(_normal(units, self.skew[:, None])))
 
@@ -181,8 +183,9 @@ def _realised(mean: Float64, variance: Float64, posterior: Float64) -> tuple[Flo
     kept = posterior > 1e-7
     values = np.clip(mean[kept][:, None] + np.sqrt(variance[kept])[:, None] * deviates, 0, 1)
     weights = np.repeat(posterior[kept] / len(deviates), len(deviates))
-    order = np.argsort(values, axis=None)
-    return values.ravel()[order], weights[order]
+    below = (np.sqrt(values.ravel()) * (len(REALISED) - 1) + 1e-9).astype(np.intp)  # never above what it stands for
+    found = np.bincount(below, weights=weights / weights.sum(), minlength=len(REALISED))
+    return REALISED, found.astype(np.float64)
 
 
 def _nothing(photos: int, middle: float) -> Fit:

@@ -15,8 +15,8 @@ __all__ = ["Band"]
 Float64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
-SURELY_GOOD, SURELY_BAD = 0.01, 0.9  # probabilities of a defect beyond which nobody needs to look
-EVEN = 0.4  # probability from which ``Estimate.best`` calls photos blemished
+SURELY_GOOD, SURELY_BAD = 0.005, 0.9  # probabilities of a defect beyond which nobody needs to look
+EVEN = 1 / 3  # probability from which ``Estimate.best`` calls photos blemished
 SURE = 1e-4  # probabilities are held this far from 0 and 1
 
 

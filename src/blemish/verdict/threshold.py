@@ -25,13 +25,13 @@ Float64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 ALARMS = 0.08  # share of good photos that may be expected to be called blemished, whatever they cost
-MISSED = 1.5  # how many false alarms one missed defect is worth
+MISSED = 2.0  # how many false alarms one missed defect is worth
 WHOLE = 0.75  # weight of the photo as a whole, which knows large changes only,
 WHOLE_LEAST, WHOLE_MOST = -0.3, 5.0  # so that it can speak for a photo more than against it (log-odds),
 AGREEMENT = (0.4, 0.65)  # as far as it ranks the photos as the score does: rank correlation of none, and of all
 SURE = 1e-4  # probabilities are held this far from 0 and 1 before they are pooled
 OVERLAP = 0.25  # wrong calls that are expected, per defect, above which the share has no upper end
-HIDDEN = (0.0, 0.05, 0.1, 0.2, 0.35)  # shares of the defects that look like good photos, equally likely
+HIDDEN = (0.0, 0.05, 0.12, 0.25, 0.45)  # shares of the defects that look like good photos, equally likely
 FEWEST = 0.5  # defects that must be expected for the share to have an upper end
 SEVERAL = 2.0  # defects that must be expected for an overlap to be worth a word
 WIDEST = 0.4  # interval of the share that still says something
@@ -48,6 +48,7 @@ class Estimate:
     defective: Float64  # (B,) probability that a photo is, all detectors together
     low: Float64  # (B,) 90 % interval of the score: how far the detectors disagree
     high: Float64  # (B,)
+    learnt: Bools  # (B,) whether it was learnt from: a family decides about the others, whatever they score
     share: Interval  # of the photos that are defective
     at_least: bool  # only the lower end is known: nothing stands out, or good and bad overlap
     overlapping: bool  # the latter
@@ -69,14 +70,15 @@ class Estimate:
 
     def best(self) -> float:
         """The threshold with the least expected cost, a missed defect costing ``MISSED`` false alarms."""
-        order = np.argsort(-self.scores, kind="stable")
-        probability = self.defective[order]
+        scores, probability = self.scores[self.learnt], self.defective[self.learnt]
+        order = np.argsort(-scores, kind="stable")
+        scores, probability = scores[order], probability[order]
         alarms = np.concatenate([[0.0], np.cumsum(1 - probability)])
         missed = probability.sum() - np.concatenate([[0.0], np.cumsum(probability)])
         called = int(np.argmin(alarms + MISSED * missed))
         if called == 0:  # nothing stands out: where one good photo in so many would
-            return max(self.allowing(0.5 / len(order)), _above(float(self.scores[order[0]])))
-        return max(between(self.scores[order], called), self.allowing(ALARMS))
+            return max(self.allowing(0.5 / len(scores)), _above(float(scores[0])))
+        return max(between(scores, called), self.allowing(ALARMS))
 
     def allowing(self, rate: float) -> float:
         """The lowest threshold at which at most ``rate`` of the good photos are expected to be called blemished."""
@@ -113,6 +115,7 @@ def estimate(
     """``scores: (B,)``; ``detectors``: the score itself first and the photo as a whole last. ``known: (B,)`` are
     defective for another reason, they carry a recurring flaw; about ``open_: (B,)`` somebody else decides. Neither says
     anything about what good photos and other defects score."""
+    values = np.asarray(scores, dtype=np.float64)
     known = np.zeros(len(scores), bool) if known is None else known
     learnt = ~known if open_ is None else ~(known | open_)
     if learnt.sum() < FEWEST_PHOTOS:
@@ -132,10 +135,11 @@ def estimate(
     logarithmic = detectors[0].usual_spread is not None
     unscaled = np.exp if logarithmic else np.asarray
     return Estimate(
-        scores=np.asarray(scores, dtype=np.float64),
+        scores=values,
         defective=defective,
-        low=unscaled(low),
-        high=unscaled(high),
+        low=np.minimum(unscaled(low), values),  # copies that score 0 have no logarithm
+        high=np.maximum(unscaled(high), values),
+        learnt=learnt,
         share=share,
         at_least=at_least,
         overlapping=at_least and float(defective[learnt].sum()) > SEVERAL,

@@ -55,9 +55,8 @@ def _called(said: Said) -> str:
 def _meaning(rate: Interval) -> str:
     typical = one_in(rate.estimate)
     ends = f"90 % interval {one_in(rate.high)} to {one_in(rate.low)}"
-    verb = "would be" if typical.startswith(("1 in", "fewer")) else "of them would be"
     about = "" if typical.startswith("fewer") else "about "
-    return f"{about}{typical} good ones {verb} called so ({ends})"
+    return f"{about}{typical} good ones would be called so ({ends})"
 
 
 def _look(said: Said) -> str:
