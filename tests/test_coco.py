@@ -27,7 +27,7 @@ SHOTS = [
 
 
 def write(result: Result, folder: Path) -> tuple[COCO, COCO]:
-    outlines = masks.write(result, folder / "masks", lambda done: None)
+    outlines = masks.write(result, folder / "masks", lambda done: None, shapes=True)
     coco.write(result, outlines, folder / "coco.json")
     coco.write_results(result, outlines, folder / "coco_results.json")
     data_set = COCO(str(folder / "coco.json"))

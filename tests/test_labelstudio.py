@@ -31,7 +31,7 @@ SHOTS = [
 
 def tasks_of(result: Result, folder: Path) -> list[dict[str, Any]]:
     file = folder / "labelstudio.json"
-    labelstudio.write(result, masks.write(result, folder / "masks", lambda done: None), file)
+    labelstudio.write(result, masks.write(result, folder / "masks", lambda done: None, shapes=True), file)
     tasks: list[dict[str, Any]] = json.loads(file.read_bytes())
     return tasks
 

@@ -494,6 +494,18 @@ def test_few_photos_stay_uncondemned_until_a_threshold_is_typed(tmp_path: Path) 
     assert [path for path, call in verdicts(run).items() if call == "blemished"] == ["3.png"]
 
 
+@pytest.mark.parametrize("rule", [{}, {"expect_defects": 0.5}, {"max_false_alarms": 0.1}, {"threshold": 0.0}])
+def test_photos_that_are_all_the_same(tmp_path: Path, rule: dict[str, float]) -> None:
+    (tmp_path / "parts").mkdir()
+    for at in range(12):
+        Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "parts" / f"{at}.png")
+    run = scan(tmp_path / "parts", MOCK).save(tmp_path / "run")
+    assert set(verdicts(run).values()) == {"ok"}
+    made = rejudge(run, **rule)  # type: ignore[arg-type]
+    assert made.judgement is not None and np.isfinite(made.judgement.threshold)
+    assert "blemished" not in verdicts(run).values()
+
+
 def test_a_run_that_grows_keeps_what_was_said_of_the_threshold(run: Path, parts: Path) -> None:
     rejudge(run, max_false_alarms=0.02, exports=("coco",))
     config = Earlier.read(run).config

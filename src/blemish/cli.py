@@ -36,7 +36,7 @@ LISTED = 8  # photos on the screen; the others are in the report
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")]
-ExpectDefects = typer.Option(help="Share of the photos that are defective, e.g. 2%: so many are called blemished.")
+ExpectDefects = typer.Option(help="Share of the photos that are defective, e.g. 2%: so many score above the threshold.")
 MaxFalseAlarms = typer.Option(help="Share of good photos that may be called blemished, e.g. 1%.")
 Threshold = typer.Option(help="Score above which a photo is blemished.")
 MaxUnsure = typer.Option(help="Share of the photos that may be sent to a person; default 10%.")
@@ -117,7 +117,10 @@ def scan(
     threshold: Annotated[float | None, Threshold] = None,
     max_unsure: Annotated[str | None, MaxUnsure] = None,
     export: Annotated[
-        str | None, typer.Option(help="Of photos that are not ok: masks (the default), coco, labelstudio; or none.")
+        str | None,
+        typer.Option(
+            help="Besides the masks of photos that are not ok: coco, labelstudio or both; or none, no masks either."
+        ),
     ] = None,
     maps: Annotated[str | None, typer.Option(help="Resolution of the written maps: working, original or none.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
@@ -140,7 +143,7 @@ def scan(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every photo of FOLDER against the others.
+    """Compare every photo of FOLDER with the others and say which are blemished, and where.
 
     Writes tables, anomaly maps, overlays and report.html into the run folder."""
     from blemish.config import ScanConfig, read_config
@@ -161,7 +164,7 @@ def scan(
         families=families,
         subset=subset,
         screen=screen,
-        exports=export,
+        exports=_exports(export),
         verdict=_verdict(settings_before.verdict, expect_defects, max_false_alarms, threshold, max_unsure),
         maps=maps,
         device=device,
@@ -237,8 +240,8 @@ def _family_line(family: Family, run: Path) -> str:
     photos = f"{len(family.members)} photos share a look"
     if family.kind == "variant":
         return f"{photos}; you said that it is a legitimate variant"
-    if family.kind == "unsure":
-        return f"{photos}: flaw or variant? {family.question}. blemish decide {run} {family.number} --is defect|variant"
+    if family.asks:
+        return f"{photos}: flaw or variant? {family.asks}. blemish decide {run} {family.number} --is defect|variant"
     return f"{photos} that the others do not have, so it counts as a recurring flaw"
 
 
@@ -259,6 +262,13 @@ def _verdict(
     if any(one is not None for one in said):
         return VerdictConfig(*said, max_unsure=most)
     return replace(before, max_unsure=most)
+
+
+def _exports(text: str | None) -> tuple[str, ...] | None:
+    """``coco`` -> ("masks", "coco"); ``none`` -> ()."""
+    if text is None or text.strip() == "none":
+        return None if text is None else ()
+    return tuple(dict.fromkeys(("masks", *(part.strip() for part in text.split(",") if part.strip()))))
 
 
 def _share(name: str, text: str | None) -> Any:
@@ -307,13 +317,15 @@ def _print_verdict(result: Result) -> None:
     """The sentence, and the photos that need somebody: most severe first."""
     if result.judgement is None:
         return
-    print(result.judgement.sentence)
+    print(_printable(result.judgement.sentence))
     calls = [photo for photo in result.scored if photo.verdict in ("blemished", "unsure")]
-    for photo in sorted(calls, key=lambda photo: -(photo.severity or 0.0))[:LISTED]:
+    calls.sort(key=lambda photo: (photo.verdict != "blemished", -(photo.severity or 0.0)))
+    for photo in calls[:LISTED]:
         why = f"  ({photo.reason})" if photo.reason else ""
-        print(f"  {photo.verdict:<9}  {photo.score:.4f}  {_printable(photo.path)}{why}")
-    if len(calls) > LISTED:
-        print(f"  and {len(calls) - LISTED} more in the report")
+        print(f"  {photo.verdict:<9}  score {photo.score:.4f}  {photo.area_share:6.2%}  {_printable(photo.path)}{why}")
+    if len(calls) > 1:
+        more = f"; {len(calls) - LISTED} more in the report" if len(calls) > LISTED else ""
+        print(f"  (most severe first: area of the picture times height{more})")
 
 
 @app.command()

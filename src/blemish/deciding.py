@@ -87,9 +87,7 @@ def decide(
     unreadable = [photo for photo in rows_before if photo.status != "ok"]
     rows, order = ranked(photos, scores, family_of(after))
     grids = new_maps[order]
-    maxima = cache.rescoring.pass_maxima(excluded(after))
-    embeddings = cache.rescoring.embeddings[order]
-    estimated = estimate_of(rows, grids, [one[order] for one in maxima], embeddings, after)
+    estimated = estimate_of(rows, order, grids, cache.rescoring, after)
     level = seed_level(estimated, grids)
     products = verdict_file.read(run / RUN_VERDICT).products
     config = with_options(ScanConfig(), {"verdict": manifest["config"]["verdict"]}).verdict

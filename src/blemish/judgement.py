@@ -54,7 +54,8 @@ class Stop:
 class Judgement:
     """The decision about a batch, with its meaning.
 
-    A photo is blemished if its score exceeds ``threshold`` or it is among ``always``, unless it is unsure."""
+    A photo is blemished if its score exceeds ``threshold`` and it is not ``spared``, or if it is among ``always``;
+    unless it is unsure."""
 
     threshold: float  # image score
     pixel_threshold: float  # map value that seeds a region
@@ -65,4 +66,5 @@ class Judgement:
     sentence: str
     unsure: tuple[int, ...]  # rows
     always: tuple[int, ...]  # rows that are blemished whatever their score: they carry a family's flaw
+    spared: tuple[int, ...]  # rows that are not, whatever their score: usual photos of a rare legitimate variant
     stops: tuple[Stop, ...]  # ascending thresholds; ``threshold`` is one of them

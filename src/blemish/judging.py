@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.config import VerdictConfig
+from blemish.family_facts import excluded
 from blemish.judgement import Call, Judgement, Region
+from blemish.rescoring import Rescoring
 from blemish.result import Family, Photo
 from blemish.verdict import Estimate, Groups, detectors, estimate, judge
 
@@ -17,8 +19,6 @@ __all__ = ["Judged", "estimate_of", "judged", "seed_level"]
 
 Float32 = npt.NDArray[np.float32]
 Regions = dict[str, tuple[Region, ...]]
-
-ALL_OVER = 0.15  # share of the picture from which a look that recurs may be another variant of the part
 
 
 class Judged:
@@ -29,14 +29,26 @@ class Judged:
 
 
 def estimate_of(
-    photos: Sequence[Photo], grids: Float32, passes: Sequence[Float32], embeddings: Float32, families: Sequence[Family]
+    photos: Sequence[Photo],
+    order: npt.NDArray[np.intp],
+    grids: Float32,
+    rescoring: Rescoring,
+    families: Sequence[Family],
 ) -> Estimate:
-    """What the batch says about itself; everything in the order of ``photos``, the scored ones. See
-    ``verdict.detectors``."""
+    """What the batch says about itself. ``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)``;
+    ``order``: their numbers in ``rescoring``."""
     scores = np.array([photo.score for photo in photos], dtype=np.float32)
-    asking, decided = _families(families)
-    known, asked = (_members(photos, some) for some in (decided, asking))
-    return estimate(scores, detectors(scores, grids, passes, embeddings), known, asked)
+    maxima = rescoring.pass_maxima(excluded(families))
+    found = detectors(
+        scores,
+        grids,
+        [one[order] for one in maxima],
+        rescoring.embeddings[order],
+        maps_are_distances=rescoring.maps_are_distances,
+        scores_are_distances=rescoring.scores_are_distances,
+    )
+    asking, decided, variants = _families(families)
+    return estimate(scores, found, _members(photos, decided), _members(photos, asking + variants))
 
 
 def seed_level(estimated: Estimate, grids: Float32) -> float:
@@ -62,15 +74,17 @@ def judged(
     before at the same level."""
     from blemish.verdict.regions import regions_of  # loads scipy
 
-    asking, decided = _families(families)
+    asking, decided, variants = _families(families)
     carriers, asked = (tuple(np.flatnonzero(_members(photos, some)).tolist()) for some in (decided, asking))
-    judgement = judge(estimated, config, level, Groups(carriers, asked, tuple(products)))
+    spared = tuple(row for family in variants for row in _usual_of(photos, family, estimated))
+    judgement = judge(estimated, config, level, Groups(carriers, asked, spared, tuple(products)))
     why = {path: f"family {family.number}: a flaw or a variant?" for family in asking for path in family.paths}
     unsure, always = set(judgement.unsure), set(judgement.always)
     rows, regions = [], {}
     for row, photo in enumerate(photos):
         low, high = float(estimated.low[row]), float(estimated.high[row])
-        blemished = estimated.scores[row] > judgement.threshold or row in always
+        above = estimated.scores[row] > judgement.threshold and row not in judgement.spared
+        blemished = above or row in always
         call: Call = "unsure" if row in unsure else "blemished" if blemished else "ok"
         reason = ""
         if call == "unsure":
@@ -101,14 +115,19 @@ def _members(photos: Sequence[Photo], families: Sequence[Family]) -> npt.NDArray
     return np.array([photo.path in paths for photo in photos], dtype=bool)
 
 
-def _families(families: Sequence[Family]) -> tuple[list[Family], list[Family]]:
-    """Those that the user is asked about, and those whose flaw is decided. A look all over the part may be another
-    variant, however unlike the others it is: only the user knows."""
-    asking, decided = [], []
-    for family in families:
-        by_itself = family.kind == "defect" and family.decided_by == "blemish"
-        if family.kind == "unsure" or (by_itself and float(family.place.mean()) > ALL_OVER):
-            asking.append(family)
-        elif family.kind == "defect":
-            decided.append(family)
-    return asking, decided
+def _usual_of(photos: Sequence[Photo], variant: Family, estimated: Estimate) -> list[int]:
+    """Rows of a variant's photos that are no worse than usual for it. There are fewer of its kind than vote, so all
+    score high; a flaw on one of them has to exceed their own median by as much as on any other photo."""
+    rows = np.flatnonzero(_members(photos, [variant]))
+    scores, others = estimated.scores[rows], estimated.scores[estimated.learnt]
+    usual, threshold = float(np.median(others)), estimated.best()
+    own = float(np.median(scores))
+    limit = own * threshold / usual if estimated.logarithmic else own + threshold - usual
+    return [int(row) for row in rows[scores <= limit]]
+
+
+def _families(families: Sequence[Family]) -> tuple[list[Family], list[Family], list[Family]]:
+    """Those that the user is asked about, those whose flaw is decided, and legitimate variants."""
+    asking = [family for family in families if family.asks]
+    decided = [family for family in families if family.kind == "defect" and not family.asks]
+    return asking, decided, [family for family in families if family.kind == "variant"]

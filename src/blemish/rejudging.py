@@ -103,8 +103,10 @@ def _write(result: Result, run: Path, regions: Mapping[str, tuple[Region, ...]],
             why = "it is missing" if isinstance(error, FileNotFoundError) else error
             raise InputError(f"{str(run / 'report.html')!r}: {why}. Scan the photos again.") from error
         missing = _without_mask(result, run / "masks", folder / "masks")
-        with progress.stage("writing masks", len(masks.marked(result))) as advance:
-            write_exports(result, folder, exports, advance, missing)
+        shapes = {"coco", "labelstudio"} & set(exports)
+        if missing or shapes:
+            with progress.stage("writing masks", len(masks.marked(result))) as advance:
+                write_exports(result, folder, exports, advance, missing)
         (folder / RUN_MANIFEST).write_text(json.dumps(result.manifest, indent=2) + "\n", encoding="utf-8")
     verdict_file.write_regions(regions, run / RUN_VERDICT)
 

@@ -112,6 +112,16 @@ class Rescoring:
         whole = iter(self._passes(excluded))
         return fuse_backbones([mean_maps([next(whole) for _ in range(count)]) for count in self.of_backbone])
 
+    @property
+    def maps_are_distances(self) -> bool:
+        """Not those of several backbones, which are standardised before they are averaged."""
+        return len(self.of_backbone) == 1
+
+    @property
+    def scores_are_distances(self) -> bool:
+        """Whether an image score is a value of the map."""
+        return self.maps_are_distances and self.image_score == "max" and not self.rscin
+
     def pass_maxima(self, excluded: Collection[int]) -> list[Float32]:
         """(B,) largest score in each pass; none where there is but one, whose maps are the maps."""
         if sum(self.of_backbone) == 1:

@@ -22,6 +22,8 @@ __all__ = ["AnomalyMaps", "ColourScale", "Decision", "Family", "Member", "Photo"
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
 
+ALL_OVER = 0.15  # share of the picture from which a look that recurs may be another variant of the part
+
 
 @dataclass(frozen=True, slots=True)
 class Photo:
@@ -116,6 +118,17 @@ class Family:
     score_with: float  # median image score of the members while the look vouches for itself
     score_without: float  # the same once it does not
     question: str = ""  # why the user is asked; empty where the batch alone decides
+
+    @property
+    def asks(self) -> str:
+        """Why the user should say what it is; empty where somebody has, or where it is plain. A look all over the part
+        may be another variant, however unlike the others it is: it counts as a flaw, but condemns nothing."""
+        if self.kind == "unsure":
+            return self.question or "the photos alone cannot tell"
+        cover = float(self.place.mean())
+        if self.kind == "defect" and self.decided_by == "blemish" and cover > ALL_OVER:
+            return f"it covers {cover:.0%} of the picture, as another variant would"
+        return ""
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ class FamilyConfig:
 class VerdictConfig:
     """What the user knows or wants of the verdict; at most one of the first three. None: estimated from the photos."""
 
-    expect_defects: float | None = None  # share of the photos: exactly so many are called blemished
+    expect_defects: float | None = None  # share of the photos: so many score above the threshold
     max_false_alarms: float | None = None  # share of good photos that may be called blemished
     threshold: float | None = None  # image score
     max_unsure: float = 0.1  # share of the photos that may be sent to a person

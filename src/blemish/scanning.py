@@ -25,7 +25,7 @@ from blemish.config import ScanConfig, with_options
 from blemish.errors import UnreadablePhoto
 from blemish.estimate import Cost, compared_pairs, estimate
 from blemish.extending import Earlier
-from blemish.family_facts import excluded, family_of
+from blemish.family_facts import family_of
 from blemish.inputs.images import read_photo, resize
 from blemish.inputs.layouts import list_photos
 from blemish.judging import estimate_of, judged, seed_level
@@ -160,14 +160,12 @@ def _result(
     grids = compared.grids[order]
     scale = ColourScale.of(grids)
     with clock.quiet("deciding"):
-        maxima = compared.rescoring.pass_maxima(excluded(compared.families))
         scored = rows[: len(order)]
-        estimated = estimate_of(scored, grids, [one[order] for one in maxima], embeddings[order], compared.families)
+        estimated = estimate_of(scored, order, grids, compared.rescoring, compared.families)
         level = seed_level(estimated, grids)
         groups = groups_of(first.compared.between)
         products = [round(size * len(order) / len(first.paths)) for size in groups.sizes] if groups else []
         verdict = judged(scored, grids, estimated, level, compared.families, products, plan.config.verdict, {})
-    progress.note(verdict.judgement.sentence)
     pixels = _pixels(plan, batch, first)
     shape = plan.branches[0].shape
     files = {photo.path: photo.file for photo in plan.listing.photos}

@@ -106,6 +106,17 @@ def test_what_the_user_says_is_done(estimate: Estimate) -> None:
     assert int((estimate.scores > expected.threshold).sum()) == 25
 
 
+@pytest.mark.parametrize(("carriers", "asked"), [((), ()), ((20, 60), (0, 30))])
+def test_what_the_slider_shows_is_what_typing_its_threshold_gives(
+    estimate: Estimate, carriers: tuple[int, ...], asked: tuple[int, ...]
+) -> None:
+    shown = verdict(estimate, carriers=carriers, asked=asked)
+    for stop in shown.stops[::7]:
+        typed = verdict(estimate, VerdictConfig(threshold=stop.threshold), carriers=carriers, asked=asked)
+        (same,) = (other for other in typed.stops if other.threshold == typed.threshold)
+        assert (same.blemished, same.unsure) == (stop.blemished, stop.unsure)
+
+
 @pytest.mark.parametrize("threshold", [-1.0, 0.0, 1e-9, 1e6, 7])
 def test_any_threshold_can_be_typed(estimate: Estimate, threshold: float) -> None:
     judgement = verdict(estimate, VerdictConfig(threshold=threshold))

@@ -102,7 +102,7 @@ def families_page(result: Result, run: str, cards: int, digits: int) -> dict[str
         "searched": bool(settings) and settings["rule"] != "off",
         "too_few": not result.manifest.get("resolved", {}).get("families_searched", True),
         "count": count,
-        "asked": [family.number for family in result.families if family.kind == "unsure"],
+        "asked": [family.number for family in result.families if family.asks],
         "open": shown(result.families[:OPEN], CROPS),
         "folded": shown(result.families[OPEN:], FOLDED_CROPS),
         "folded_count": len(result.families[OPEN:]),
@@ -124,7 +124,7 @@ def _shown(
         family=family,
         title=f"Family {family.number} · {NAMES[family.kind]} · {count} photo{'' if count == 1 else 's'}",
         evidence=family.evidence(photos),
-        question=family.question.rstrip("."),
+        question=family.asks.rstrip("."),
         numbers=(
             ("Photos", f"{count} of {photos} ({count / photos:.0%})"),
             ("Strength", f"{family.strength:.2f} (needs more than {family.fence:.2f})"),
@@ -149,7 +149,7 @@ def _commands(family: Family, run: str) -> tuple[Command, ...]:
     start = f"blemish decide {quoted(run)} {family.number}"
     defect = Command("If it is a flaw", start, "--is defect")
     variant = Command("If it is legitimate", start, "--is variant")
-    if family.kind == "unsure":
+    if family.asks:
         return (defect, variant)
     other = variant if family.kind == "defect" else defect
     if family.decided_by == "user":

@@ -5,6 +5,7 @@
 
 const verdict = JSON.parse(document.querySelector("#verdict")?.textContent ?? "null"); // null: scanned without one
 const always = new Set(verdict?.always);
+const spared = new Set(verdict?.spared);
 const calls = []; // of each row, as shown
 const badges = [];
 const lines = []; // the threshold in the histogram, in the large view and on each card
@@ -23,7 +24,7 @@ const asked = ({ unsure }, row) => unsure.some(([first, last]) => first <= row &
 
 function callsAt(at) {
   const { above, unsure } = verdict.stops[at];
-  const found = photos.map((_, row) => (row < above || always.has(row) ? "blemished" : "ok"));
+  const found = photos.map((_, row) => ((row < above && !spared.has(row)) || always.has(row) ? "blemished" : "ok"));
   for (const [first, last] of unsure) found.fill("unsure", first, last + 1);
   return found;
 }

@@ -61,6 +61,7 @@ def verdict_of(result: Result, axis: tuple[float, float], digits: int, pictures:
         "chosen": chosen,
         "stops": _stops(judgement, scored, digits),
         "always": judgement.always,
+        "spared": judgement.spared,
         "low": [_rounded(photo.low, digits) for photo in scored],
         "high": [_rounded(photo.high, digits) for photo in scored],
         "reasons": {row: photo.reason for row, photo in enumerate(scored) if photo.reason},

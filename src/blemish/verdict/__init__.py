@@ -35,13 +35,14 @@ class Groups:
 
     carriers: tuple[int, ...] = ()  # of families whose flaw is decided: blemished whatever their score
     asked: tuple[int, ...] = ()  # of families that the user is asked about, or should be
+    spared: tuple[int, ...] = ()  # of rare legitimate variants, and usual for these: not blemished whatever their score
     products: tuple[int, ...] = ()  # sizes of the groups, if the photos look like several products
 
 
 def judge(estimated: Estimate, config: VerdictConfig, pixel_threshold: float, groups: Groups) -> Judgement:
     """The verdict about a batch whose photos are ordered by falling score."""
     scores = estimated.scores
-    settled = np.isin(np.arange(len(scores)), (*groups.carriers, *groups.asked))
+    settled = np.isin(np.arange(len(scores)), (*groups.carriers, *groups.asked, *groups.spared))
     band = Band(scores, estimated.defective, ~settled)
     threshold, rule = _threshold(estimated, config)
     by_hand = config.threshold is not None
@@ -63,6 +64,7 @@ def judge(estimated: Estimate, config: VerdictConfig, pixel_threshold: float, gr
         sentence=stops[chosen].sentence,
         unsure=stops[chosen].unsure,
         always=groups.carriers,
+        spared=groups.spared,
         stops=stops,
     )
 
@@ -89,7 +91,7 @@ def _stop(
 ) -> Stop:
     photos = len(estimated.scores)
     above = int((estimated.scores > threshold).sum())
-    called = set(range(above)) | set(groups.carriers)
+    called = (set(range(above)) - set(groups.spared)) | set(groups.carriers)
     asked = called & set(groups.asked)
     unsure = set(band.unsure(threshold, int(config.max_unsure * photos)).tolist())
     if photos < FEW and not by_hand:
@@ -99,6 +101,7 @@ def _stop(
     said = Said(
         photos=photos,
         blemished=blemished,
+        above=above,
         unsure=len(unsure),
         asked=len(asked),
         false_alarms=false_alarms,

@@ -36,28 +36,39 @@ class Detector:
     usual_spread: float | None
 
     @classmethod
-    def of(cls, name: str, raw: Float32, usual_spread: float) -> Detector:
-        """Distances are compared as logarithms, so that their unit does not matter. Scores that may be negative (of
-        several backbones, or re-scored by similar photos) stay as they are."""
+    def of(cls, name: str, raw: Float32, usual_spread: float | None) -> Detector:
+        """Distances are compared as logarithms, so that their unit does not matter. What is no distance (no
+        ``usual_spread``) stays as it is."""
         values = raw.astype(np.float64)
         middle = float(np.median(values))
-        if values.min() < 0 or middle <= 0:
+        if usual_spread is None or values.min() < 0 or middle <= 0:
             return cls(name, values, None)
         return cls(name, np.log(np.maximum(values, FLOOR * middle)), usual_spread)
 
 
-def detectors(scores: Float32, grids: Float32, passes: Sequence[Float32], embeddings: Float32) -> list[Detector]:
+def detectors(
+    scores: Float32,
+    grids: Float32,
+    passes: Sequence[Float32],
+    embeddings: Float32,
+    *,
+    maps_are_distances: bool = True,
+    scores_are_distances: bool = True,
+) -> list[Detector]:
     """The image score first, then others: the largest values of each map averaged, the maxima of each matching pass
     where there are several, and last the photo as a whole.
 
-    ``scores: (B,)``, ``grids: (B, h, w)``, ``passes``: (B,) of each, ``embeddings: (B, E)``."""
-    found = [Detector.of("score", scores, MAP_SPREAD)]
+    ``scores: (B,)``, ``grids: (B, h, w)``, ``passes``: (B,) of each, ``embeddings: (B, E)``. Maps of several
+    backbones are standardised and no distances; neither are scores that were taken from such maps, re-scored by similar
+    photos, or measured from the usual at their place."""
+    found = [Detector.of("score", scores, MAP_SPREAD if scores_are_distances else None)]
+    of_maps = MAP_SPREAD if maps_are_distances else None
     flat = grids.reshape(len(grids), -1)
     for share in TOPS:
         count = max(2, math.ceil(share * flat.shape[1]))
         if count < flat.shape[1]:
             top = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
-            found.append(Detector.of(f"top {share:.1%}", top.mean(axis=1), MAP_SPREAD))
+            found.append(Detector.of(f"top {share:.1%}", top.mean(axis=1), of_maps))
     if len(passes) > 1:
         found += [Detector.of(f"pass {at}", one, MAP_SPREAD) for at, one in enumerate(passes, start=1)]
     return [*found, Detector.of("whole photo", _whole(embeddings), WHOLE_SPREAD)]

@@ -10,14 +10,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from blemish.verdict.threshold import MISSED, log_odds
+
 __all__ = ["Band"]
 
 Float64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 SURELY_GOOD, SURELY_BAD = 0.005, 0.9  # probabilities of a defect beyond which nobody needs to look
-EVEN = 1 / 3  # probability from which ``Estimate.best`` calls photos blemished
-SURE = 1e-4  # probabilities are held this far from 0 and 1
+EVEN = 1 / (1 + MISSED)  # probability from which a missed defect costs more than a false alarm
 
 
 class Band:
@@ -27,7 +28,7 @@ class Band:
     def __init__(self, scores: Float64, defective: Float64, open_: npt.NDArray[np.bool_]) -> None:
         self._rows = np.flatnonzero(open_)
         self._scores = scores[open_]
-        self._odds = _log_odds(defective[open_])
+        self._odds = log_odds(defective[open_])
         order = np.argsort(self._scores, kind="stable")
         self._ascending = self._scores[order]
         self._rising = _isotonic(self._odds[order])
@@ -37,7 +38,7 @@ class Band:
         threshold that is moved takes the band along: only the odds relative to those at the threshold count."""
         if not len(self._rows):
             return self._rows
-        low, even, high = _log_odds(np.array([SURELY_GOOD, EVEN, SURELY_BAD]))
+        low, even, high = log_odds(np.array([SURELY_GOOD, EVEN, SURELY_BAD]))
         relative = self._odds - self._odds_at(threshold, float(even)) + even
         near = np.flatnonzero((relative > low) & (relative < high))
         # of equally doubtful photos those whose scores are nearest
@@ -46,13 +47,12 @@ class Band:
         return np.sort(self._rows[chosen])
 
     def _odds_at(self, threshold: float, even: float) -> float:
-        """Of a photo that scores so much: those of the photos around it, smoothed upwards. Where all photos are on one
-        side, at least even above them and at most even below."""
-        if threshold >= self._ascending[-1]:
-            return max(float(self._rising[-1]), even)
-        if threshold < self._ascending[0]:
-            return min(float(self._rising[0]), even)
-        return float(np.interp(threshold, self._ascending, self._rising))
+        """Of a photo that scores so much, between those of its neighbours, smoothed upwards; even where the neighbours
+        allow it, since a gap between two scores says nothing of what lies in it."""
+        above = int(np.searchsorted(self._ascending, threshold, side="right"))
+        lower = float(self._rising[above - 1]) if above else -np.inf
+        upper = float(self._rising[above]) if above < len(self._rising) else np.inf
+        return min(max(even, lower), upper)
 
 
 def _isotonic(values: Float64) -> Float64:
@@ -68,8 +68,3 @@ def _isotonic(values: Float64) -> Float64:
         means.append(mean)
         counts.append(count)
     return np.repeat(means, counts)
-
-
-def _log_odds(probability: Float64) -> Float64:
-    held = np.clip(probability, SURE, 1 - SURE)
-    return np.asarray(np.log(held / (1 - held)))

@@ -19,7 +19,7 @@ from blemish.judgement import Interval
 from blemish.verdict.detectors import Detector
 from blemish.verdict.mixture import Fit, fit
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["MISSED", "Estimate", "between", "estimate", "log_odds"]
 
 Float64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -123,7 +123,7 @@ def estimate(
     fits = [fit(detector.values[learnt], detector.usual_spread) for detector in detectors]
     local = fits[:-1]
     believed = [_of_all(one.defective, detector.values, learnt) for one, detector in zip(fits, detectors, strict=True)]
-    opinions = np.stack([_log_odds(one) for one in believed[:-1]])
+    opinions = np.stack([log_odds(one) for one in believed[:-1]])
     # small flaws hardly move the averages over a map, so the score itself is never outvoted
     odds = np.maximum(opinions[0], opinions.mean(axis=0))
     odds += _of_whole(believed[-1], detectors[0].values, detectors[-1].values)
@@ -162,7 +162,7 @@ def _of_whole(defective: Float64, scores: Float64, whole: Float64) -> Float64:
     ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (scores, whole)]
     correlation = float(np.asarray(np.corrcoef(np.stack(ranks))).min())
     agreement = float(np.clip((correlation - AGREEMENT[0]) / (AGREEMENT[1] - AGREEMENT[0]), 0, 1))
-    return WHOLE * np.clip(_log_odds(defective), WHOLE_LEAST, WHOLE_MOST * agreement)
+    return WHOLE * np.clip(log_odds(defective), WHOLE_LEAST, WHOLE_MOST * agreement)
 
 
 def between(descending: Float64, called: int) -> float:
@@ -182,7 +182,7 @@ def _above(score: float) -> float:
     return score + 1e-4 * max(abs(score), 1e-9)
 
 
-def _log_odds(probability: Float64) -> Float64:
+def log_odds(probability: Float64) -> Float64:
     held = np.clip(probability, SURE, 1 - SURE)
     return np.asarray(np.log(held / (1 - held)))
 

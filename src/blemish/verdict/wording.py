@@ -18,6 +18,7 @@ class Said:
 
     photos: int
     blemished: int
+    above: int  # photos whose score exceeds the threshold, unsure ones too
     unsure: int  # photos to look at, of which
     asked: int  # belong to families that wait for a decision
     false_alarms: Interval
@@ -35,7 +36,7 @@ def sentence(said: Said) -> str:
     if said.photos >= FEW:
         parts.append(_meaning(said.false_alarms))
     if said.overlapping and said.blemished:
-        parts.append(f"good and bad ones overlap, so there may be many more than {percent(said.share.low)}")
+        parts.append("good and bad ones overlap, so there may be many more")
     if said.unsure:
         parts.append(_look(said))
     words = "; ".join(parts) + "."
@@ -47,16 +48,17 @@ def sentence(said: Said) -> str:
 def _called(said: Said) -> str:
     if said.blemished:
         return f"{said.blemished} of {said.photos} photos {'is' if said.blemished == 1 else 'are'} blemished"
-    if said.by_hand or said.asked:
-        return f"None of {said.photos} photos is called blemished"
+    if said.by_hand or said.asked or said.above:
+        return f"None of {said.photos} photos is surely blemished"
     return f"Nothing here stands out: none of {said.photos} photos is called blemished"
 
 
 def _meaning(rate: Interval) -> str:
     typical = one_in(rate.estimate)
-    ends = f"90 % interval {one_in(rate.high)} to {one_in(rate.low)}"
+    often, seldom = one_in(rate.high), one_in(rate.low)
+    ends = f" (90 % interval {often} to {seldom})" if often != seldom else ""
     about = "" if typical.startswith("fewer") else "about "
-    return f"{about}{typical} good ones would be called so ({ends})"
+    return f"{about}{typical} good ones would be called so{ends}"
 
 
 def _look(said: Said) -> str:
@@ -86,5 +88,5 @@ def one_in(rate: float) -> str:
 
 
 def percent(share: float) -> str:
-    """0.123 -> "12 %"; 0.012 -> "1.2 %"."""
-    return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+    """0.123 -> "12 %"; 0.012 -> "1.2 %"; 0.0001 -> "0.01 %"."""
+    return f"{float(f'{100 * share:.2g}'):g} %"
