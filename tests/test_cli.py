@@ -75,7 +75,7 @@ def test_flags_override_the_file_and_print_config_round_trips(
     assert 'backbone = "mock"' in printed
     assert "k = 0.2\n" in printed
     assert f"memory = {2 * 2**30}" in printed
-    assert 'exports = ["coco"]' in printed
+    assert 'exports = ["masks", "coco"]' in printed, "besides the masks"
     verdict = printed.split("[verdict]\n")[1].splitlines()
     assert verdict[0] == "expect_defects = 0.04", "a flag takes the place of what the file asked"
     assert verdict[1].startswith("# max_false_alarms =") and verdict[3] == "max_unsure = 0.05"

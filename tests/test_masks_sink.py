@@ -19,7 +19,7 @@ from blemish.verdict.regions import mask_of
 
 THRESHOLD = 0.5
 NOBODY = Interval(0.0, 0.0, 0.0)
-JUDGEMENT = Judgement(0.5, THRESHOLD, "a test", NOBODY, False, NOBODY, "One photo is blemished.", (), (), ())
+JUDGEMENT = Judgement(0.5, THRESHOLD, "a test", NOBODY, False, NOBODY, "One photo is blemished.", (), (), (), ())
 HOSTILE = [
     "Prüfling 07 – 部品/ё.png",
     "new\nline\t\x1b[31m.png",

@@ -75,6 +75,7 @@ def judged(paths: list[str] | None = None, chosen: int = CHOSEN, **changed: Any)
         sentence=stop.sentence,
         unsure=stop.unsure,
         always=ALWAYS,
+        spared=(),
         stops=stops(),
     )
     place = Region(32, 24, 96, 48, 1000, 0.9, 0.0125, 0.02)

@@ -30,7 +30,7 @@ def verdict(estimate: Estimate, config: VerdictConfig | None = None, **groups: t
 
 def called(estimate: Estimate, judgement: Judgement, stop: Stop) -> set[int]:
     """Rows that are blemished at a stop, as ``Judgement`` defines it."""
-    above = set(np.flatnonzero(estimate.scores > stop.threshold).tolist())
+    above = set(np.flatnonzero(estimate.scores > stop.threshold).tolist()) - set(judgement.spared)
     return (above | set(judgement.always)) - set(stop.unsure)
 
 
@@ -89,7 +89,7 @@ def test_thousands_of_photos_have_a_slider_of_a_hundred_stops() -> None:
     [
         (VerdictConfig(), "estimated from these photos"),
         (VerdictConfig(threshold=0.5), "as you said"),
-        (VerdictConfig(max_false_alarms=0.01), "at most 1.0 % false alarms, as you asked"),
+        (VerdictConfig(max_false_alarms=0.01), "at most 1 % false alarms, as you asked"),
         (VerdictConfig(expect_defects=0.12), "12 % defects, as you expect"),
     ],
 )
@@ -134,6 +134,14 @@ def test_a_decided_flaw_is_blemished_whatever_its_score(estimate: Estimate) -> N
     judgement = verdict(estimate, carriers=(97, 98, 99))
     for stop in judgement.stops:
         assert {97, 98, 99} <= called(estimate, judgement, stop)
+
+
+def test_what_is_usual_for_a_rare_variant_is_spared_at_every_threshold(estimate: Estimate) -> None:
+    judgement = verdict(estimate, spared=(0, 1, 50))
+    assert judgement.spared == (0, 1, 50)
+    for stop in judgement.stops:
+        assert not {0, 1, 50} & (called(estimate, judgement, stop) | set(stop.unsure))
+        assert stop.blemished == len(called(estimate, judgement, stop))
 
 
 def test_a_family_that_waits_for_the_user_is_not_condemned(estimate: Estimate) -> None:

@@ -19,6 +19,7 @@ def said(**more: Any) -> Said:
     values: dict[str, Any] = {
         "photos": 200,
         "blemished": 7,
+        "above": 7,
         "unsure": 0,
         "asked": 0,
         "false_alarms": RATE,
@@ -40,13 +41,18 @@ def said(**more: Any) -> Said:
         # singular
         ({"blemished": 1, "unsure": 1}, f"1 of 200 photos is blemished; {MEANING}; 1 needs a look."),
         # nothing stands out
-        ({"blemished": 0}, f"Nothing here stands out: none of 200 photos is called blemished; {MEANING}."),
+        ({"blemished": 0, "above": 0}, f"Nothing here stands out: none of 200 photos is called blemished; {MEANING}."),
         # no discovery where the threshold was typed
-        ({"blemished": 0, "by_hand": True}, f"None of 200 photos is called blemished; {MEANING}."),
+        ({"blemished": 0, "above": 0, "by_hand": True}, f"None of 200 photos is surely blemished; {MEANING}."),
+        # nor where all that stands out is doubtful
+        (
+            {"blemished": 0, "above": 2, "unsure": 3},
+            f"None of 200 photos is surely blemished; {MEANING}; 3 need a look.",
+        ),
         # nor where the user is asked about all that stands out
         (
             {"blemished": 0, "unsure": 6, "asked": 6},
-            f"None of 200 photos is called blemished; {MEANING}; 6 need a look, as flaw or variant.",
+            f"None of 200 photos is surely blemished; {MEANING}; 6 need a look, as flaw or variant.",
         ),
         # of those to look at some belong to a family
         (
@@ -56,8 +62,7 @@ def said(**more: Any) -> Said:
         # good and bad overlap: at least
         (
             {"overlapping": True},
-            f"7 of 200 photos are blemished; {MEANING}; "
-            "good and bad ones overlap, so there may be many more than 2.1 %.",
+            f"7 of 200 photos are blemished; {MEANING}; good and bad ones overlap, so there may be many more.",
         ),
         # two products, even
         (
@@ -79,6 +84,11 @@ def said(**more: Any) -> Said:
             {"false_alarms": Interval(1e-6, 0.0, 0.002)},
             "7 of 200 photos are blemished; fewer than 1 in 10,000 good ones would be called so "
             "(90 % interval 1 in 500 to fewer than 1 in 10,000).",
+        ),
+        # an interval that would say the same twice
+        (
+            {"false_alarms": Interval(1e-5, 0.0, 2e-5)},
+            "7 of 200 photos are blemished; fewer than 1 in 10,000 good ones would be called so.",
         ),
         # a threshold that calls nearly everything
         (
@@ -141,9 +151,11 @@ def test_rates_are_rounded_to_two_figures(rate: float) -> None:
 @pytest.mark.parametrize(
     ("share", "words"),
     [
-        (0, "0.0 %"),
-        (0.0042, "0.4 %"),
+        (0, "0 %"),
+        (0.0042, "0.42 %"),
+        (0.01, "1 %"),
         (0.012, "1.2 %"),
+        (0.0001, "0.01 %"),
         (0.099, "9.9 %"),
         (0.0999, "10 %"),
         (0.123, "12 %"),

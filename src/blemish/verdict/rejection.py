@@ -40,7 +40,8 @@ class Band:
             return self._rows
         low, even, high = log_odds(np.array([SURELY_GOOD, EVEN, SURELY_BAD]))
         relative = self._odds - self._odds_at(threshold, float(even)) + even
-        near = np.flatnonzero((relative > low) & (relative < high))
+        # a threshold that is moved among plainly good photos makes none of them doubtful
+        near = np.flatnonzero((self._odds > low) & (relative > low) & (relative < high))
         # of equally doubtful photos those whose scores are nearest
         doubt = np.round(np.abs(relative[near] - even), 6)
         chosen = near[np.lexsort((np.abs(self._scores[near] - threshold), doubt))][:most]
