@@ -33,7 +33,7 @@ HALVES = {
 }
 PHOTOS = (4, 8, 10, 20, 30, 60, 100, 150)
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
-CLEAN_DRAWS, DRAWS = 20, 8
+CLEAN_DRAWS, DRAWS = 20, 4
 MOST_UNSURE = 0.1
 ASKED = 0.01  # false alarms
 

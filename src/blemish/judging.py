@@ -14,6 +14,8 @@ from blemish.judgement import Call, Judgement, Region
 from blemish.rescoring import Rescoring
 from blemish.result import Family, Photo
 from blemish.verdict import Estimate, Groups, detectors, estimate, judge
+from blemish.verdict.threshold import FEWEST_PHOTOS as FEWEST
+from blemish.verdict.wording import FEW
 
 __all__ = ["Judged", "estimate_of", "judged", "seed_level"]
 
@@ -48,7 +50,8 @@ def estimate_of(
         scores_are_distances=rescoring.scores_are_distances,
     )
     asking, decided, variants = _families(families)
-    return estimate(scores, found, _members(photos, decided), _members(photos, asking + variants))
+    copies = np.array([bool(photo.duplicate_of) for photo in photos])  # vouch for each other, whatever they show
+    return estimate(scores, found, _members(photos, decided), _members(photos, asking + variants) | copies)
 
 
 def seed_level(estimated: Estimate, grids: Float32) -> float:
@@ -72,14 +75,13 @@ def judged(
     """``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)`` and ``estimated``. ``level``: see
     ``seed_level``. ``products``: sizes of the groups, if there seem to be several. ``known``: regions that were found
     before at the same level."""
-    from blemish.verdict.regions import regions_of  # loads scipy
-
     asking, decided, variants = _families(families)
     carriers, asked = (tuple(np.flatnonzero(_members(photos, some)).tolist()) for some in (decided, asking))
     spared = tuple(row for family in variants for row in _usual_of(photos, family, estimated))
     judgement = judge(estimated, config, level, Groups(carriers, asked, spared, tuple(products)))
     why = {path: f"family {family.number}: a flaw or a variant?" for family in asking for path in family.paths}
     unsure, always = set(judgement.unsure), set(judgement.always)
+    too_few = "too few photos to be sure" if len(photos) < FEW and config.threshold is None else ""
     rows, regions = [], {}
     for row, photo in enumerate(photos):
         low, high = float(estimated.low[row]), float(estimated.high[row])
@@ -88,11 +90,11 @@ def judged(
         call: Call = "unsure" if row in unsure else "blemished" if blemished else "ok"
         reason = ""
         if call == "unsure":
-            reason = why.get(photo.path, "too few photos to be sure" if len(photos) < 10 else "near the threshold")
+            reason = why.get(photo.path, too_few or "near the threshold")
         marks: tuple[Region, ...] | None = None
         if call != "ok":
             assert photo.height is not None and photo.width is not None
-            marks = known.get(photo.path) or regions_of(grids[row], (photo.height, photo.width), level)
+            marks = known.get(photo.path) or _found(grids[row], (photo.height, photo.width), level)
             regions[photo.path] = marks
         rows.append(
             replace(
@@ -109,6 +111,12 @@ def judged(
     return Judged(tuple(rows), judgement, regions)
 
 
+def _found(grid: Float32, shape: tuple[int, int], level: float) -> tuple[Region, ...]:
+    from blemish.verdict.regions import regions_of  # loads scipy, which most changes of a threshold need not
+
+    return regions_of(grid, shape, level)
+
+
 def _members(photos: Sequence[Photo], families: Sequence[Family]) -> npt.NDArray[np.bool_]:
     """(B,): whether each photo is in one of these families."""
     paths = {path for family in families for path in family.paths}
@@ -121,6 +129,8 @@ def _usual_of(photos: Sequence[Photo], variant: Family, estimated: Estimate) -> 
     rows = np.flatnonzero(_members(photos, [variant]))
     scores, others = estimated.scores[rows], estimated.scores[estimated.learnt]
     usual, threshold = float(np.median(others)), estimated.best()
+    if len(others) < FEWEST or usual <= 0:
+        return []
     own = float(np.median(scores))
     limit = own * threshold / usual if estimated.logarithmic else own + threshold - usual
     return [int(row) for row in rows[scores <= limit]]

@@ -47,8 +47,7 @@ def rejudge(
     ``OutputError`` or ``RunError`` if it cannot be written.
     """
     run = Path(run).expanduser().resolve()
-    manifest = read_manifest(run)
-    before = with_options(ScanConfig(), {name: manifest["config"].get(name) for name in ("verdict", "exports")})
+    manifest, before = _manifest(run)
     config = VerdictConfig(
         expect_defects, max_false_alarms, threshold, before.verdict.max_unsure if max_unsure is None else max_unsure
     )
@@ -56,7 +55,7 @@ def rejudge(
     rows = read_rows(run)
     kept = verdict_file.read(run / RUN_VERDICT)
     scored = [photo for photo in rows if photo.status == "ok"]
-    if len(scored) != len(kept.estimated.scores):
+    if [photo.score for photo in scored] != kept.estimated.scores.tolist():
         raise InputError(f"{str(run / 'results.jsonl')!r} does not fit the run's verdict. Scan the photos again.")
     families = read_families(run / "families.json")
     if not {path for family in families for path in family.paths} <= {photo.path for photo in scored}:
@@ -82,6 +81,18 @@ def rejudge(
     return result
 
 
+def _manifest(run: Path) -> tuple[dict[str, Any], ScanConfig]:
+    """What the run says of itself, and what was asked of its verdict."""
+    manifest = read_manifest(run)
+    try:
+        asked = {name: manifest["config"].get(name) for name in ("verdict", "exports")}
+        tuple(manifest["warnings"]), ColourScale(**manifest["colour_scale"])
+        int(manifest["resolved"]["working_size"]["height"]), int(manifest["resolved"]["working_size"]["width"])
+        return manifest, with_options(ScanConfig(), asked)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{str(run / RUN_MANIFEST)!r} was changed or damaged ({error!r}). Scan again.") from error
+
+
 def _no_pixels(row: int) -> Any:
     raise NotImplementedError(f"row {row}: a verdict shows no new picture")
 
@@ -103,8 +114,7 @@ def _write(result: Result, run: Path, regions: Mapping[str, tuple[Region, ...]],
             why = "it is missing" if isinstance(error, FileNotFoundError) else error
             raise InputError(f"{str(run / 'report.html')!r}: {why}. Scan the photos again.") from error
         missing = _without_mask(result, run / "masks", folder / "masks")
-        shapes = {"coco", "labelstudio"} & set(exports)
-        if missing or shapes:
+        if (missing and "masks" in exports) or {"coco", "labelstudio"} & set(exports):
             with progress.stage("writing masks", len(masks.marked(result))) as advance:
                 write_exports(result, folder, exports, advance, missing)
         (folder / RUN_MANIFEST).write_text(json.dumps(result.manifest, indent=2) + "\n", encoding="utf-8")

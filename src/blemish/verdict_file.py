@@ -6,6 +6,8 @@ It knows files, not what is in them.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,9 +69,10 @@ def write(
 def write_regions(regions: Mapping[str, tuple[Region, ...]], folder: Path) -> None:
     """Those that were ever asked for, so that they are not found again."""
     rows = {path: [list(asdict(region).values()) for region in found] for path, found in regions.items()}
-    unfinished = folder / f"{REGIONS}.part"
-    unfinished.write_text(json.dumps(rows), encoding="utf-8")
-    unfinished.replace(folder / REGIONS)
+    handle, unfinished = tempfile.mkstemp(dir=folder, prefix=REGIONS, suffix=".part")  # two commands may be at it
+    os.close(handle)
+    Path(unfinished).write_text(json.dumps(rows), encoding="utf-8")
+    Path(unfinished).replace(folder / REGIONS)
 
 
 def read(folder: Path) -> Kept:
@@ -95,7 +98,10 @@ def read(folder: Path) -> Kept:
             grids=grids,
             level=float(facts["level"]),
             products=tuple(facts["products"]),
-            regions={path: tuple(Region(*values) for values in found) for path, found in regions.items()},
+            regions={
+                path: tuple(Region(*map(int, values[:5]), *map(float, values[5:])) for values in found)
+                for path, found in regions.items()
+            },
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
         raise InputError(

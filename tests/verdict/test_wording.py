@@ -27,6 +27,8 @@ def said(**more: Any) -> Said:
         "overlapping": False,
         "products": (),
         "by_hand": False,
+        "own": True,
+        "alike": False,
     }
     return Said(**(values | more))
 
@@ -43,7 +45,12 @@ def said(**more: Any) -> Said:
         # nothing stands out
         ({"blemished": 0, "above": 0}, f"Nothing here stands out: none of 200 photos is called blemished; {MEANING}."),
         # no discovery where the threshold was typed
-        ({"blemished": 0, "above": 0, "by_hand": True}, f"None of 200 photos is surely blemished; {MEANING}."),
+        (
+            {"blemished": 0, "above": 0, "by_hand": True, "own": False},
+            f"None of 200 photos is called blemished; {MEANING}.",
+        ),
+        # nor where nothing can be told apart
+        ({"blemished": 0, "alike": True}, "All 200 photos score the same: nothing can be said about them."),
         # nor where all that stands out is doubtful
         (
             {"blemished": 0, "above": 2, "unsure": 3},

@@ -45,8 +45,6 @@ def write(
     by default all."""
     if result.judgement is None:
         return {}
-    from blemish.verdict.regions import mask_of  # loads scipy
-
     maps, threshold = result.maps, result.judgement.pixel_threshold
 
     def save(photo: Photo) -> tuple[Outline, ...]:
@@ -54,6 +52,8 @@ def write(
         if not shapes and only is not None and photo.path not in only:
             advance(1)
             return ()
+        from blemish.verdict.regions import mask_of  # loads scipy, which a verdict without a new mask need not
+
         grid = maps.grid(photo.path)
         mask = mask_of(grid, (photo.height, photo.width), threshold)
         if only is None or photo.path in only:

@@ -45,12 +45,20 @@ def judge(estimated: Estimate, config: VerdictConfig, pixel_threshold: float, gr
     settled = np.isin(np.arange(len(scores)), (*groups.carriers, *groups.asked, *groups.spared))
     band = Band(scores, estimated.defective, ~settled)
     threshold, rule = _threshold(estimated, config)
-    by_hand = config.threshold is not None
+    of_batch = (config.threshold, config.max_false_alarms, config.expect_defects) == (None, None, None)
     thresholds = _stops(scores, threshold)
     rates = estimated.false_alarms(thresholds)
 
     def stop(at: int) -> Stop:
-        return _stop(estimated, config, groups, band, float(thresholds[at]), _interval(rates[:, at]), by_hand)
+        return _stop(
+            estimated,
+            config,
+            groups,
+            band,
+            float(thresholds[at]),
+            _interval(rates[:, at]),
+            of_batch and thresholds[at] == threshold,
+        )
 
     stops = tuple(stop(at) for at in range(len(thresholds)))
     chosen = int(np.flatnonzero(thresholds == threshold)[0])
@@ -87,13 +95,13 @@ def _stop(
     band: Band,
     threshold: float,
     false_alarms: Interval,
-    by_hand: bool,
+    own: bool,
 ) -> Stop:
-    photos = len(estimated.scores)
+    photos, by_hand = len(estimated.scores), config.threshold is not None
     above = int((estimated.scores > threshold).sum())
     called = (set(range(above)) - set(groups.spared)) | set(groups.carriers)
     asked = called & set(groups.asked)
-    unsure = set(band.unsure(threshold, int(config.max_unsure * photos)).tolist())
+    unsure = set(band.unsure(threshold, int(config.max_unsure * photos + 1e-9)).tolist())
     if photos < FEW and not by_hand:
         unsure |= called  # too few to condemn any
     unsure |= asked
@@ -109,6 +117,8 @@ def _stop(
         overlapping=estimated.overlapping,
         products=groups.products,
         by_hand=by_hand,
+        own=own,
+        alike=bool(estimated.scores[0] == estimated.scores[-1]),
     )
     return Stop(threshold, blemished, tuple(sorted(unsure)), sentence(said))
 

@@ -31,7 +31,8 @@ PSEUDO = 8  # photos that the prior of the spread counts for where the grid is l
 FLOOR = 1e-3  # density of good photos far below: copies of one photo score next to nothing and are no evidence
 NEVER = 1e-7  # density of defective photos where the gamma has none
 POINTS = 256  # scores that are kept apart; of more, those in the lower part are grouped
-SMALL = 16.0  # nats below the best from which a grid point is left out
+REACH = 3.0  # standard deviations of the posterior that a grid is laid out to on either side
+NARROWER = 0.7  # width of an axis, against the one before, from which it is worth another look
 
 
 @dataclass(frozen=True)
@@ -67,39 +68,77 @@ def fit(values: Float64, usual_spread: float | None) -> Fit:
     middle, scale = _densest_half(points, counts, usual_spread)
     if scale <= 0:
         return _nothing(len(values), middle)
-    centre, spread, skew = (axis.ravel() for axis in np.meshgrid(CENTRES, SPREADS, SKEWS, indexing="ij"))
-    prior = -0.5 * (np.log(spread * scale / (usual_spread or scale)) / LOOSENESS) ** 2
-    units = ((points - middle) / scale - centre[:, None]) / spread[:, None]
-    good, bad = _good(units, skew[:, None]) / spread[:, None], _bad(units) / spread[:, None]
-    # most of the grid is out of the question: a look at few shares tells
-    rough = _likelihoods(good, bad, counts, SHARES[[0, 6, 11, 14]]) + prior
-    kept = rough.max(axis=(0, 1)) > rough.max() - SMALL
-    good, bad, prior = good[kept], bad[:, kept], prior[kept]
-    log_posterior = _likelihoods(good, bad, counts, SHARES) + prior
-    posterior = np.exp(log_posterior - log_posterior.max())
-    posterior /= posterior.sum()
-    defective, mean, variance = _membership(good, bad, counts, posterior)
+    units = (points - middle) / scale
+    usual = math.log((usual_spread or scale) / scale)
+    axes = CENTRES, SPREADS, SKEWS
+    grid, posterior = _posterior(units, counts, axes, usual)
+    while (finer := _finer(axes, grid, posterior)) is not None:
+        axes = finer
+        grid, posterior = _posterior(units, counts, axes, usual)
+    defective, mean, variance = _membership(*_densities(units, *grid), counts, posterior)
     shares, share_weights = _realised(mean, variance, posterior)
+    centre, spread, skew = grid
     return Fit(
         defective=np.maximum.accumulate(defective)[of_point],
         shares=shares,
         share_weights=share_weights,
-        centre=middle + scale * centre[kept],
-        spread=scale * spread[kept],
-        skew=skew[kept],
+        centre=middle + scale * centre,
+        spread=scale * spread,
+        skew=skew,
         weights=posterior.sum(axis=(0, 1)),
     )
 
 
+Axes = tuple[Float64, Float64, Float64]  # of the good photos: centres, spreads, skews
+Grid = tuple[Float64, Float64, Float64]  # the same of each of its P points
+
+
+def _posterior(units: Float64, counts: Float64, axes: Axes, usual: float) -> tuple[Grid, Float64]:
+    """The P points of a grid, and the posterior (S, D, P). ``usual``: logarithm of the usual spread."""
+    centre, spread, skew = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
+    good, bad = _densities(units, centre, spread, skew)
+    prior = -0.5 * ((np.log(spread) - usual) / LOOSENESS) ** 2
+    logs = _likelihoods(good, bad, counts, SHARES) + prior
+    posterior = np.exp(logs - logs.max())
+    return (centre, spread, skew), posterior / posterior.sum()
+
+
+def _finer(axes: Axes, grid: Grid, posterior: Float64) -> Axes | None:
+    """Axes around the posterior, if the steps of these are too wide for it: it narrows as a batch grows."""
+    weights = posterior.sum(axis=(0, 1))
+    laid = []
+    narrowed = False
+    for axis, values, limits in zip(axes, grid, (CENTRES, SPREADS, SKEWS), strict=True):
+        bent = np.log if limits is SPREADS else np.asarray
+        unbent = np.exp if limits is SPREADS else np.asarray
+        step = float(np.max(np.diff(bent(axis))))
+        middle = float(weights @ bent(values))
+        deviation = math.sqrt(max(float(weights @ (bent(values) - middle) ** 2), (step / 3) ** 2))
+        low, high = (float(bent(end)) for end in (limits[0], limits[-1]))
+        reach = REACH * deviation
+        again = np.linspace(max(low, middle - reach), min(high, middle + reach), len(axis))
+        narrowed = narrowed or bool(np.ptp(again) < NARROWER * np.ptp(bent(axis)))
+        laid.append(np.asarray(unbent(again)))
+    return (laid[0], laid[1], laid[2]) if narrowed else None
+
+
+def _densities(units: Float64, centre: Float64, spread: Float64, skew: Float64) -> tuple[Float32, Float32]:
+    """(P, n) of good photos and (D, P, n) of defective ones."""
+    own = (units - centre[:, None]) / spread[:, None]
+    width = spread[:, None].astype(np.float32)
+    return _good(own, skew[:, None]) / width, _bad(own) / width
+
+
 def _grouped(values: Float64) -> tuple[Float64, Float64, npt.NDArray[np.intp]]:
     """At most ``POINTS`` ascending values, how many photos each stands for, and the point of each photo. The upper half
-    of the points are single photos; the lower are means of neighbours."""
+    of the points are single photos; below them are means of ever more neighbours."""
+    photos, single = len(values), POINTS // 2
     order = np.argsort(values, kind="stable")
-    below = max(len(values) - POINTS // 2, 0)
-    group = np.arange(len(values))
-    if len(values) > POINTS:
-        group[:below] = np.arange(below) * (POINTS // 2) // below
-        group[below:] = POINTS // 2 + np.arange(len(values) - below)
+    group = np.arange(photos)
+    if photos > POINTS:
+        edges = np.unique(np.geomspace(single, photos, POINTS - single + 1).round().astype(np.intp))
+        from_top = np.where(group < single, group, single - 1 + np.searchsorted(edges, group, side="right"))
+        group = (from_top.max() - from_top)[::-1]
     counts = np.bincount(group).astype(np.float64)
     points = np.bincount(group, weights=values[order]) / counts
     of_point = np.empty(len(values), np.intp)

@@ -38,8 +38,12 @@ class Band:
         threshold that is moved takes the band along: only the odds relative to those at the threshold count."""
         if not len(self._rows):
             return self._rows
+        above = int((self._scores > threshold).sum())
         low, even, high = log_odds(np.array([SURELY_GOOD, EVEN, SURELY_BAD]))
-        relative = self._odds - self._odds_at(threshold, float(even)) + even
+        at = self._odds_at(threshold, float(even))
+        if (not above and at > even) or (above == len(self._rows) and at < even):
+            return self._rows[:0]  # all photos are far on one side, and no person is asked
+        relative = self._odds - at + even
         # a threshold that is moved among plainly good photos makes none of them doubtful
         near = np.flatnonzero((self._odds > low) & (relative > low) & (relative < high))
         # of equally doubtful photos those whose scores are nearest

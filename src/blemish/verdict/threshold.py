@@ -93,7 +93,7 @@ class Estimate:
 
     def expecting(self, share: float) -> float:
         """The threshold above which ``share`` of the photos lie, as nearly as their scores allow."""
-        return between(-np.sort(-self.scores), round(share * len(self.scores)))
+        return between(-np.sort(-self.scores), int(share * len(self.scores) + 0.5))
 
     def _scale(self, thresholds: Float64) -> Float64:
         return np.log(np.maximum(thresholds, 1e-12)) if self.logarithmic else thresholds

@@ -26,12 +26,16 @@ class Said:
     overlapping: bool  # good and bad ones do: only the lower end of ``share`` is known
     products: Sequence[int]  # sizes of the groups, if the photos look like several products
     by_hand: bool  # the user has named the threshold
+    own: bool  # the batch itself has chosen it
+    alike: bool  # all photos score the same
 
 
 def sentence(said: Said) -> str:
     """One sentence for people who are to act on it."""
     if said.photos < FEW and not said.by_hand:
         return f"Only {said.photos} photos: too few to be sure of anything; {_look(said)}."
+    if said.alike:
+        return f"All {said.photos} photos score the same: nothing can be said about them."
     parts = [_called(said)]
     if said.photos >= FEW:
         parts.append(_meaning(said.false_alarms))
@@ -48,8 +52,10 @@ def sentence(said: Said) -> str:
 def _called(said: Said) -> str:
     if said.blemished:
         return f"{said.blemished} of {said.photos} photos {'is' if said.blemished == 1 else 'are'} blemished"
-    if said.by_hand or said.asked or said.above:
+    if said.asked or said.above:
         return f"None of {said.photos} photos is surely blemished"
+    if not said.own:
+        return f"None of {said.photos} photos is called blemished"
     return f"Nothing here stands out: none of {said.photos} photos is called blemished"
 
 
