@@ -134,3 +134,23 @@ def test_half_of_the_photos_may_be_equal() -> None:
     found = fit(values, MAP_SPREAD)
     assert found.defective[-3:].min() > 0.5
     assert np.isfinite(found.false_alarms(np.linspace(-1, 2, 9))).all()
+
+
+@pytest.mark.parametrize("photos", [200, 3000])
+def test_the_interval_of_false_alarms_narrows_and_stays_true_as_a_batch_grows(photos: int) -> None:
+    held, widths = [], []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        normal, skew = rng.normal(size=photos), 0.22  # between two skews of the first grid
+        values = np.expm1(skew * normal) / skew * 0.065
+        values[: photos // 30] = 0.065 * rng.gamma(3, 4, photos // 30)
+        found = fit(values, 0.065)
+        threshold = 0.065 * np.expm1(skew * 2.5) / skew
+        rates = found.false_alarms(np.array([threshold]))[:, 0]
+        order = np.argsort(rates)
+        below = np.cumsum(found.weights[order])
+        low, high = (rates[order][int(np.searchsorted(below, end))] for end in (0.05, 0.95))
+        held.append(low <= 0.00621 <= high)  # of a normal distribution beyond 2.5 deviations
+        widths.append(high - low)
+    assert sum(held) >= 4
+    assert np.mean(widths) < (0.03 if photos == 200 else 0.008)
