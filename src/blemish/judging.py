@@ -59,7 +59,8 @@ def seed_level(estimated: Estimate, grids: Float32) -> float:
     the user knows: a threshold that is moved does not move the regions."""
     from blemish.verdict.regions import pixel_threshold  # loads scipy
 
-    return pixel_threshold(grids[estimated.learnt & (estimated.scores <= estimated.best())])
+    ok = estimated.learnt & (estimated.scores <= estimated.best())
+    return pixel_threshold(grids.max(axis=(1, 2), keepdims=True)[ok])  # only the maxima count, and are small
 
 
 def judged(

@@ -63,15 +63,23 @@ def detectors(
     photos, or measured from the usual at their place."""
     found = [Detector.of("score", scores, MAP_SPREAD if scores_are_distances else None)]
     of_maps = MAP_SPREAD if maps_are_distances else None
-    flat = grids.reshape(len(grids), -1)
+    tokens = grids.shape[1] * grids.shape[2]
     for share in TOPS:
-        count = max(2, math.ceil(share * flat.shape[1]))
-        if count < flat.shape[1]:
-            top = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
-            found.append(Detector.of(f"top {share:.1%}", top.mean(axis=1), of_maps))
+        count = max(2, math.ceil(share * tokens))
+        if count < tokens:
+            found.append(Detector.of(f"top {share:.1%}", _top(grids, count), of_maps))
     if len(passes) > 1:
         found += [Detector.of(f"pass {at}", one, MAP_SPREAD) for at, one in enumerate(passes, start=1)]
     return [*found, Detector.of("whole photo", _whole(embeddings), WHOLE_SPREAD)]
+
+
+def _top(grids: Float32, count: int) -> Float32:
+    """(B,) mean of the ``count`` largest values of each map, some photos at a time: selecting copies them."""
+    tops = []
+    for start in range(0, len(grids), REFERENCES):
+        flat = grids[start : start + REFERENCES].reshape(-1, grids.shape[1] * grids.shape[2])
+        tops.append(np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:].mean(axis=1))
+    return np.concatenate(tops)
 
 
 def _whole(embeddings: Float32) -> Float32:
