@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,13 @@ Float32 = npt.NDArray[np.float32]
 Regions = dict[str, tuple[Region, ...]]
 
 
+@dataclass(frozen=True)
 class Judged:
     """``photos`` as they were given, each with its call; ``regions`` of those that are not ok."""
 
-    def __init__(self, photos: tuple[Photo, ...], judgement: Judgement, regions: Regions) -> None:
-        self.photos, self.judgement, self.regions = photos, judgement, regions
+    photos: tuple[Photo, ...]
+    judgement: Judgement
+    regions: Regions
 
 
 def estimate_of(

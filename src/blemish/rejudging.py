@@ -47,7 +47,8 @@ def rejudge(
     ``OutputError`` or ``RunError`` if it cannot be written.
     """
     run = Path(run).expanduser().resolve()
-    manifest, before = _manifest(run)
+    manifest = read_manifest(run)
+    before, shape, scale, warnings = _said(manifest, run)
     config = VerdictConfig(
         expect_defects, max_false_alarms, threshold, before.verdict.max_unsure if max_unsure is None else max_unsure
     )
@@ -62,14 +63,13 @@ def rejudge(
         raise InputError(f"{str(run / 'families.json')!r} does not fit the run. Scan the photos again.")
     verdict = judged(scored, kept.grids, kept.estimated, kept.level, families, kept.products, config, kept.regions)
     manifest["config"] |= {"verdict": asdict(config), "exports": list(wanted)}
-    shape = manifest["resolved"]["working_size"]
     result = Result(
         photos=(*verdict.photos, *(photo for photo in rows if photo.status != "ok")),
         grids=kept.grids,
-        shape=(shape["height"], shape["width"]),
+        shape=shape,
         pixels=_no_pixels,
-        scale=ColourScale(**manifest["colour_scale"]),
-        warnings=tuple(manifest["warnings"]),
+        scale=scale,
+        warnings=warnings,
         manifest=manifest,
         families=families,
         decisions=read_decisions(run),
@@ -81,16 +81,21 @@ def rejudge(
     return result
 
 
-def _manifest(run: Path) -> tuple[dict[str, Any], ScanConfig]:
-    """What the run says of itself, and what was asked of its verdict."""
-    manifest = read_manifest(run)
+def _said(manifest: dict[str, Any], run: Path) -> tuple[ScanConfig, tuple[int, int], ColourScale, tuple[str, ...]]:
+    """What the manifest says: what was asked of the verdict, (height, width) of the working size, scale, warnings."""
     try:
         asked = {name: manifest["config"].get(name) for name in ("verdict", "exports")}
-        tuple(manifest["warnings"]), ColourScale(**manifest["colour_scale"])
-        int(manifest["resolved"]["working_size"]["height"]), int(manifest["resolved"]["working_size"]["width"])
-        return manifest, with_options(ScanConfig(), asked)
+        size = manifest["resolved"]["working_size"]
+        return (
+            with_options(ScanConfig(), asked),
+            (int(size["height"]), int(size["width"])),
+            ColourScale(**manifest["colour_scale"]),
+            tuple(manifest["warnings"]),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{str(run / RUN_MANIFEST)!r} was changed or damaged ({error!r}). Scan again.") from error
+        raise InputError(
+            f"{str(run / RUN_MANIFEST)!r} was changed or damaged ({error!r}). Scan the photos again."
+        ) from error
 
 
 def _no_pixels(row: int) -> Any:

@@ -117,11 +117,7 @@ def staging(out: Path, overwrite: bool = False) -> Iterator[Path]:
     beside = out if mounted else out.parent
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        for child in beside.iterdir():
-            if _is_left_over(child, out):
-                shutil.rmtree(child, ignore_errors=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name[:100]}.", suffix=".partial", dir=beside))
-        (partial / RUN_MARKER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+        partial = _hidden(out, beside)
     except OSError as error:
         raise OutputError(f"Cannot write to {str(beside)!r}: {error.strerror}. Choose another --out.") from error
     try:
@@ -138,6 +134,16 @@ def staging(out: Path, overwrite: bool = False) -> Iterator[Path]:
             raise RunError(_words(error, out)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _hidden(out: Path, where: Path) -> Path:
+    """A new staging folder for ``out``, after those that were left by killed processes are cleared."""
+    for child in where.iterdir():
+        if _is_left_over(child, out):
+            shutil.rmtree(child, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name[:100]}.", suffix=".partial", dir=where))
+    (partial / RUN_MARKER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+    return partial
 
 
 def _is_staging(folder: Path, out: Path) -> bool:
@@ -386,13 +392,11 @@ def replacing(run: Path) -> Iterator[Path]:
 
     Raises ``OutputError`` or ``RunError`` if the run cannot be written."""
     try:
-        for child in run.iterdir():
-            if _is_left_over(child, run):
-                shutil.rmtree(child, ignore_errors=True)
-        staged = Path(tempfile.mkdtemp(prefix=f".{run.name[:100]}.", suffix=".partial", dir=run))
-        (staged / RUN_MARKER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+        staged = _hidden(run, run)
     except OSError as error:
-        raise OutputError(f"Cannot write to {str(run)!r}: {error.strerror}.") from error
+        raise OutputError(
+            f"Cannot write to {str(run)!r}: {error.strerror}. Make it writable, or copy the run and name the copy."
+        ) from error
     try:
         yield staged
         made = [child for child in staged.iterdir() if child.name != RUN_MARKER]  # which stays: see _is_left_over

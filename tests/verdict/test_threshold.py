@@ -19,8 +19,10 @@ from scores import CENTRE, detectors_of, estimated, falling, logs
 BATCHES = {
     "clean": falling(100),
     "a tenth is defective": falling(90, 10),
-    # two spreads apart and no wider than the good ones
-    "good and bad overlap": -np.sort(-np.concatenate([logs(70), logs(30, seed=5) + 2 * MAP_SPREAD])),
+    # four spreads apart, and no wider than the good ones
+    "good and bad overlap": -np.sort(-np.concatenate([logs(60), logs(40, seed=5) + 4 * MAP_SPREAD])),
+    # two spreads apart: nothing is to be seen of them
+    "hidden": -np.sort(-np.concatenate([logs(70), logs(30, seed=5) + 2 * MAP_SPREAD])),
     "small": falling(10, 2),
     "three": falling(3),
     "all alike": np.full(50, CENTRE),
@@ -135,10 +137,16 @@ def test_nothing_is_called_where_nothing_stands_out(estimates: dict[str, Estimat
     assert estimates["all alike"].share.low == pytest.approx(0, abs=0.01)
 
 
-def test_where_good_and_bad_overlap_only_the_least_share_is_known(estimates: dict[str, Estimate]) -> None:
-    found = estimates["good and bad overlap"]
+@pytest.mark.parametrize(
+    ("name", "overlapping", "share"), [("good and bad overlap", True, 0.4), ("hidden", False, 0.3)]
+)
+def test_where_good_and_bad_overlap_only_the_least_share_is_known(
+    estimates: dict[str, Estimate], name: str, overlapping: bool, share: float
+) -> None:
+    found = estimates[name]
     assert found.at_least
-    assert found.share.low <= 0.3
+    assert found.overlapping == overlapping  # worth a word only where there is something to be seen
+    assert found.share.low <= share
     assert found.share.high == 1
 
 

@@ -23,7 +23,6 @@ from blemish.verdict.wording import FEW, Said, percent, sentence
 __all__ = ["Estimate", "Groups", "detectors", "estimate", "judge"]
 
 Float64 = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.intp]
 
 STOPS = 120  # of the slider: every photo's at the top, then ever fewer
 SINGLE = 60
