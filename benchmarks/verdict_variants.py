@@ -105,7 +105,7 @@ def outcome(pool: Pool, images: int, others: int, seed: int) -> tuple[bool, bool
     maps = rescoring.maps(excluded(families))
     photos = [Photo(path, "ok", width=512, height=512) for path in paths]
     ordered, order = ranked(photos, rescoring.image_scores(maps), {})
-    estimated = estimate_of(ordered, order, maps[order], rescoring, families)
+    estimated = estimate_of(ordered, maps[order], rescoring.evidence(excluded(families)).ordered(order), families)
     level = seed_level(estimated, maps[order])
     calls = judged(ordered, maps[order], estimated, level, families, (), VerdictConfig(), {}).photos
     rare_paths = {f"{row}.jpg" for row in rare}

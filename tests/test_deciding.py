@@ -402,7 +402,7 @@ def test_wrong_usage_from_python(run: Path, tmp_path: Path) -> None:
 
 def test_families_off(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     off = scan(made / "photos", CONFIG, families="off")
-    assert (off.families, off.diagnosis, off.keep) == ((), None, None)
+    assert (off.families, off.diagnosis, list(off.keep)) == ((), None, ["verdict"])
     run = save_result(off, tmp_path / "off")
     names = {file.name for file in run.iterdir()}
     assert "families.json" in names, "none were found is an answer"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from blemish.config import VerdictConfig
 from blemish.judging import Judged, estimate_of, judged, seed_level
+from blemish.rescoring import Evidence
 from blemish.result import Family, Member, Photo
 from blemish.verdict import Estimate
 
@@ -36,18 +37,6 @@ def batch_of(good: int, bad: int, seed: int = 0) -> tuple[list[Photo], np.ndarra
     return photos, grids[order], rng.normal(size=(good + bad, 6)).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What of ``Rescoring`` is listened to: one matching pass."""
-
-    embeddings: np.ndarray
-    maps_are_distances: bool = True
-    scores_are_distances: bool = True
-
-    def pass_maxima(self, excluded: object) -> list[np.ndarray]:
-        return []
-
-
 def family(
     photos: Sequence[Photo],
     rows: Sequence[int],
@@ -67,7 +56,7 @@ def verdict(
     batch: tuple[list[Photo], np.ndarray, np.ndarray], families: Sequence[Family] = (), **rule: Any
 ) -> tuple[Judged, Estimate]:
     photos, grids, embeddings = batch
-    found = estimate_of(photos, np.arange(len(photos)), grids, Kept(embeddings), families)  # type: ignore[arg-type]
+    found = estimate_of(photos, grids, Evidence(embeddings), families)
     level = seed_level(found, grids)
     return judged(photos, grids, found, level, families, (), VerdictConfig(**rule), {}), found
 

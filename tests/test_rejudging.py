@@ -20,12 +20,14 @@ from PIL import Image
 
 import blemish
 from blemish import cli
+from blemish.cli.words import LISTED
 from blemish.config import ScanConfig
 from blemish.errors import BlemishError, ConfigError, InputError, OutputError, RunError
 from blemish.extending import Earlier
 from blemish.rejudging import rejudge
 from blemish.result import Result
-from blemish.run import read_manifest, read_rows, staging
+from blemish.run import read_rows
+from blemish.run_folder import read_manifest, staging
 from blemish.scanning import scan
 from blemish.sinks import report
 from photos import write_parts
@@ -465,7 +467,7 @@ def test_a_folder_that_cannot_be_put_in_its_place_leaves_the_old_one(
 @pytest.mark.skipif(os.name != "posix", reason="needs a process that can be killed")
 def test_what_a_killed_verdict_leaves_is_cleared_and_stops_no_other_verb(run: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from blemish.run import replacing\n"
+        "import os, signal, sys; from pathlib import Path; from blemish.run_folder import replacing\n"
         "with replacing(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'results.csv').write_text('half')\n"
         "    if sys.argv[2] == 'late': Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -565,8 +567,8 @@ def test_what_is_said(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert first == read_manifest(run)["verdict"]["sentence"]
     assert "5.png" in out and "blemished" in out
     assert lines[-1] == f"Report: {run / 'report.html'}"
-    assert f"{len(not_ok(run)) - cli.LISTED} more in the report" in lines[-2]
-    assert len(lines) == cli.LISTED + 2
+    assert f"{len(not_ok(run)) - LISTED} more in the report" in lines[-2]
+    assert len(lines) == LISTED + 2
     assert {"coco.json", "labelstudio.json"} <= {file.name for file in run.iterdir()}
 
 

@@ -19,7 +19,8 @@ from PIL import Image
 from blemish.config import EXPORTS, ScanConfig
 from blemish.errors import InputError, OutputError, RunError
 from blemish.result import Result
-from blemish.run import check_out, default_out, read_manifest, staging, summary
+from blemish.run import summary
+from blemish.run_folder import check_out, default_out, read_manifest, staging
 from blemish.scanning import scan
 from blemish.sinks import csv as csv_sink
 from blemish.sinks import jsonl
@@ -230,7 +231,7 @@ def test_a_failing_disk_leaves_the_old_run_and_no_scraps(
 @pytest.mark.skipif(os.name != "posix", reason="needs a process that can be killed")
 def test_what_a_killed_run_leaves_is_cleared_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from blemish.run import staging\n"
+        "import sys, time; from pathlib import Path; from blemish.run_folder import staging\n"
         "with staging(Path(sys.argv[1])): print('ready', flush=True); time.sleep(60)"
     )
     out = tmp_path / "run"

@@ -5,26 +5,23 @@ No photo is read and none is compared; torch is not even loaded.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from blemish import run_cache, verdict_file
-from blemish.config import ScanConfig, with_options
+from blemish import run_cache, taught
 from blemish.decisions import read_decisions
 from blemish.errors import InputError
-from blemish.family_facts import decided, excluded, family_of
-from blemish.judging import estimate_of, judged, seed_level
-from blemish.paths import RUN_CACHE, RUN_DIAGNOSIS, RUN_VERDICT
+from blemish.family_facts import decided, excluded
+from blemish.paths import RUN_CACHE, RUN_TAUGHT
 from blemish.progress import Progress, Silent
-from blemish.result import ColourScale, Decision, Family, Result, ranked
-from blemish.run import Unchanged, check_out, read_manifest, read_rows, staging, write_sinks
+from blemish.renewing import Renewal, renew, require_renewable
+from blemish.result import Decision, Family, Result
+from blemish.run import read_rows
+from blemish.run_folder import read_manifest
 from blemish.sinks.families import read as read_families
 
 __all__ = ["Decided", "decide"]
@@ -60,9 +57,7 @@ def decide(
         raise InputError(f"A family is a defect or a variant, not {is_!r}.")
     run = Path(run).expanduser().resolve()
     manifest = read_manifest(run)
-    if run in (here := Path.cwd().resolve(), *here.parents):
-        raise InputError("The run's folder is replaced as a whole, and you are in it. Change to another folder first.")
-    check_out(run, None, overwrite=True)
+    require_renewable(run)
     families = read_families(run / "families.json")
     chosen = _one(families, family, run)
     cache = run_cache.read(run / RUN_CACHE)
@@ -77,42 +72,38 @@ def decide(
     after = decided(families, decisions, cache.looks)
     old_maps = cache.maps(excluded(families))
     new_maps = cache.maps(excluded(after))
-    scale = ColourScale(**manifest["colour_scale"])
+    evidence = cache.rescoring.evidence(excluded(after))
+    keep: dict[str, Callable[[Path], None]] = {}
+    known = taught.read(run)
+    if known:
+        old_maps = known.with_base(old_maps, cache.paths).maps
+        known = known.with_base(new_maps, cache.paths)
+        new_maps, evidence = known.maps, replace(evidence, maxima=())
+        keep[RUN_TAUGHT] = known.write
     scores = cache.rescoring.image_scores(new_maps)
-    rows_before = read_rows(run)
-    scored = {photo.path: photo for photo in rows_before if photo.status == "ok"}
-    if not scored.keys() >= set(cache.paths):
-        raise InputError(f"{str(run / 'results.jsonl')!r} does not fit the run's cache. Scan the photos again.")
-    photos = [scored[path] for path in cache.paths]
-    unreadable = [photo for photo in rows_before if photo.status != "ok"]
-    rows, order = ranked(photos, scores, family_of(after))
-    grids = new_maps[order]
-    estimated = estimate_of(rows, order, grids, cache.rescoring, after)
-    level = seed_level(estimated, grids)
-    products = verdict_file.read(run / RUN_VERDICT).products
-    config = with_options(ScanConfig(), {"verdict": manifest["config"]["verdict"]}).verdict
-    verdict = judged(rows, grids, estimated, level, after, products, config, {})
-    result = Result(
-        photos=(*verdict.photos, *unreadable),
-        grids=grids,
-        judgement=verdict.judgement,
-        regions=verdict.regions,
-        keep_verdict=partial(verdict_file.write, estimated, grids, level, products, verdict.regions),
-        shape=cache.rescoring.shape,
-        pixels=lambda row: cache.pixels(int(order[row])),
-        scale=scale,
-        warnings=tuple(manifest["warnings"]),
-        manifest=manifest,
-        families=after,
-        decisions=tuple(decisions),
-        diagnosis=_diagnosis(run),
-        jpeg=lambda row, longest: cache.jpeg(int(order[row]), longest),
+    rows = read_rows(run)
+    result = renew(
+        Renewal(
+            run=run,
+            manifest=manifest,
+            rows=rows,
+            paths=cache.paths,
+            old_maps=old_maps,
+            new_maps=new_maps,
+            scores=scores,
+            shape=cache.rescoring.shape,
+            evidence=evidence,
+            families=after,
+            decisions=tuple(decisions),
+            said=known.said if known else {},
+            pixels=cache.pixels,
+            jpeg=cache.jpeg,
+            keep=keep,
+        ),
+        progress or Silent(),
     )
-    with staging(run, overwrite=True) as folder:
-        unchanged = _unchanged(run, cache.paths, old_maps, new_maps, scale)
-        write_sinks(result, folder, run, manifest["config"]["maps"], progress or Silent(), unchanged)
     members = [cache.paths.index(path) for path in chosen.paths]
-    old = {photo.path: photo.score for photo in photos}
+    old = {photo.path: photo.score for photo in rows}
     return Decided(
         family=after[family - 1],
         before=float(np.median([old[path] or 0.0 for path in chosen.paths])),
@@ -137,29 +128,4 @@ def _one(families: Sequence[Family], number: int, run: Path) -> Family:
     there = ", ".join(str(family.number) for family in families)
     raise InputError(
         f"{run.name!r} has no family {number}; " + (f"it has {there}." if there else "none were found or looked for.")
-    )
-
-
-def _diagnosis(run: Path) -> dict[str, Any] | None:
-    try:
-        diagnosis: dict[str, Any] = json.loads((run / RUN_DIAGNOSIS).read_text(encoding="utf-8"))
-        return diagnosis
-    except (OSError, ValueError):
-        return None
-
-
-def _unchanged(
-    run: Path,
-    paths: Sequence[str],
-    old: npt.NDArray[np.float32],
-    new: npt.NDArray[np.float32],
-    scale: ColourScale,
-) -> Unchanged:
-    """A picture is the same if no value moves by as much as its finest shade; a map only if no bit does."""
-    moved = np.abs(new - old).reshape(len(paths), -1).max(axis=1)
-    shade = (scale.high - scale.low) / 255
-    return Unchanged(
-        run,
-        maps=frozenset(path for path, move in zip(paths, moved, strict=True) if move == 0),
-        overlays=frozenset(path for path, move in zip(paths, moved, strict=True) if move < shade),
     )

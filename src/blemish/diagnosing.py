@@ -19,7 +19,7 @@ from blemish.errors import InputError, OutputError
 from blemish.family_facts import family_of
 from blemish.paths import RUN_DIAGNOSIS, RUN_PLOTS
 from blemish.result import Family
-from blemish.run import read_manifest
+from blemish.run_folder import read_manifest
 from blemish.sinks.families import read as read_families
 
 __all__ = ["RunDiagnosis", "diagnose"]

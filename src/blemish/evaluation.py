@@ -32,7 +32,7 @@ from blemish.metrics.ranking import (
     rank_counts,
 )
 from blemish.progress import Advance, Progress, Silent
-from blemish.run import read_manifest
+from blemish.run_folder import read_manifest
 from blemish.sinks.names import beside
 
 __all__ = ["Evaluation", "Row", "evaluate"]

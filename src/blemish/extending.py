@@ -17,7 +17,7 @@ from blemish.errors import InputError
 from blemish.inputs.images import PhotoFile
 from blemish.inputs.layouts import Listing
 from blemish.paths import RUN_DIVISION, RUN_MANIFEST
-from blemish.run import read_manifest
+from blemish.run_folder import read_manifest
 
 __all__ = ["Earlier", "describe"]
 
@@ -36,8 +36,9 @@ class Earlier:
     config: ScanConfig  # what decides the result; where and how it was computed is at its defaults
 
     @classmethod
-    def read(cls, run: Path, folder: Path | None = None) -> Earlier:
-        """``folder``: where the new photos are, for a better message should the two be swapped.
+    def read(cls, run: Path, folder: Path | None = None, to: str = "extended") -> Earlier:
+        """``folder``: where the new photos are, for a better message should the two be swapped. ``to``: what is about
+        to be done with it.
 
         Raises ``InputError`` if ``run`` is not a finished run, or one that cannot grow."""
         if folder is not None and _is_file(folder / RUN_MANIFEST) and not _is_file(run / RUN_MANIFEST):
@@ -59,12 +60,12 @@ class Earlier:
             )
         except FileNotFoundError as error:
             raise InputError(
-                f"{str(run)!r} cannot be extended: it has no {RUN_DIVISION}, so it was made by an older blemish; "
+                f"{str(run)!r} cannot be {to}: it has no {RUN_DIVISION}, so it was made by an older blemish; "
                 "scan all photos once, then it can grow."
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{str(run)!r} cannot be extended: its {RUN_DIVISION} is damaged ({error}). "
+                f"{str(run)!r} cannot be {to}: its {RUN_DIVISION} is damaged ({error}). "
                 "Scan all photos together instead."
             ) from error
 
@@ -74,7 +75,7 @@ class Earlier:
         New ones in the folder that was scanned are called as the old ones are, by their path in it; others by the name
         of their folder and their path in that.
         Raises ``InputError`` if photos of the run are missing (the run would shrink), or none are new."""
-        self._require_all()
+        self.require_all()
         known = {_real(file) for file in self.files.values()}
         new = [photo for photo in listing.photos if _real(photo.file) not in known]
         if not new:
@@ -87,7 +88,7 @@ class Earlier:
         note = f"{len(self.files)} photos of {self.run.absolute().name} and {len(new)} new"
         return Listing(listing.root, photos, f"{note}; {listing.note}" if listing.note else note)
 
-    def _require_all(self) -> None:
+    def require_all(self) -> None:
         missing = [file for file in self.files.values() if not os.path.exists(file)]  # noqa: PTH110 - see _is_file
         if missing:
             raise InputError(

@@ -29,7 +29,19 @@ from blemish.features.registry import Backbone, Features
 from blemish.inputs.images import PhotoFile, read_photo
 from blemish.matching.store import ArrayStore, Budget
 
-__all__ = ["ACTIVATIONS", "Branch", "Extracted", "TokenSet", "extract", "largest_shape"]
+__all__ = [
+    "ACTIVATIONS",
+    "Branch",
+    "Extracted",
+    "Failed",
+    "Finished",
+    "Ready",
+    "Seen",
+    "TokenSet",
+    "each",
+    "extract",
+    "largest_shape",
+]
 
 AHEAD = 4  # photos begun beyond one a thread, so that no thread waits while a slow photo holds up the order
 ACTIVATIONS = 900  # bytes a pixel of the working size that a network takes at its peak, in every thread that runs one
@@ -80,10 +92,10 @@ class Branch:
         grids = [grid.float()[None] for grid in features.grids]
         return [tokens[0].numpy() for tokens in token_grids(grids, self.radii, self.join)]
 
-    def see(self, features: Features, cached: bool) -> _Seen:
-        return _Seen(self.tokens(features), unit_norm(features.embedding.float()).numpy(), cached)
+    def see(self, features: Features, cached: bool) -> Seen:
+        return Seen(self.tokens(features), unit_norm(features.embedding.float()).numpy(), cached)
 
-    def keep(self, row: int, seen: _Seen, budget: Budget, photos: int) -> None:
+    def keep(self, row: int, seen: Seen, budget: Budget, photos: int) -> None:
         """Store one photo's tokens and embedding as row ``row`` of ``photos``."""
         if not self.token_sets:
             for h, w, channels in (grid.shape for grid in seen.grids):
@@ -128,14 +140,10 @@ def extract(
     computed by one thread. ``progress(n)``: n more photos are finished.
     """
     result = Extracted(pixels=budget.array((len(photos), *branches[0].shape, 3), np.uint8, share=0.15))
-    read = partial(_read, branches=branches, deep_ceiling=deep_ceiling, room=threading.BoundedSemaphore(decoders))
-    if all(branch.device == "cpu" and branch.backbone.facts.concurrent for branch in branches):
-        steps = _one_a_thread(photos, branches, read, budget)
-    else:
-        steps = _batched(photos, branches, read, batch, decoders)
+    steps = each(photos, branches, budget, deep_ceiling=deep_ceiling, batch=batch, decoders=decoders)
     with closing(steps):
         for done in steps:
-            if isinstance(done, _Failed):
+            if isinstance(done, Failed):
                 result.unreadable[done.path] = done.reason
             else:
                 _keep(done, result, branches, budget, len(photos))
@@ -145,7 +153,24 @@ def extract(
     return result
 
 
-def _keep(done: _Finished, result: Extracted, branches: Sequence[Branch], budget: Budget, photos: int) -> None:
+def each(
+    photos: Sequence[PhotoFile],
+    branches: Sequence[Branch],
+    budget: Budget,
+    *,
+    deep_ceiling: int = 65535,
+    batch: int = 1,
+    decoders: int = 2,
+) -> Generator[Finished | Failed, None, None]:
+    """The same, one photo after the other in their order, and nothing kept: for batches of any size. Close it if it is
+    left early."""
+    read = partial(_read, branches=branches, deep_ceiling=deep_ceiling, room=threading.BoundedSemaphore(decoders))
+    if all(branch.device == "cpu" and branch.backbone.facts.concurrent for branch in branches):
+        return _one_a_thread(photos, branches, read, budget)
+    return _batched(photos, branches, read, batch, decoders)
+
+
+def _keep(done: Finished, result: Extracted, branches: Sequence[Branch], budget: Budget, photos: int) -> None:
     """Make ``done`` the next row of everything."""
     row = len(result.photos)
     for branch, seen in zip(branches, done.seen, strict=True):
@@ -159,7 +184,7 @@ def _keep(done: _Finished, result: Extracted, branches: Sequence[Branch], budget
 
 
 @dataclass(frozen=True)
-class _Ready:
+class Ready:
     file: PhotoFile
     sha256: str
     pixels: list[RGB]  # (H, W, 3) at each branch's working resolution
@@ -167,13 +192,13 @@ class _Ready:
 
 
 @dataclass(frozen=True)
-class _Failed:
+class Failed:
     path: str
     reason: str
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What one branch makes of one photo."""
 
     grids: list[Float32]  # unit tokens, each (h, w, C)
@@ -182,14 +207,14 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Finished:
-    ready: _Ready
-    seen: list[_Seen]  # by branch
+class Finished:
+    ready: Ready
+    seen: list[Seen]  # by branch
 
 
 def _read(
     photo: PhotoFile, branches: Sequence[Branch], deep_ceiling: int, room: threading.BoundedSemaphore
-) -> _Ready | _Failed:
+) -> Ready | Failed:
     """Decode, hash and resize one photo; whatever is wrong with it is recorded, not raised. ``room`` bounds the photos
     that are held at their full size."""
     try:
@@ -197,13 +222,13 @@ def _read(
             decoded = read_photo(photo, at_least=largest_shape(branches), deep_ceiling=deep_ceiling)
             pixels = [_resized(decoded.pixels, branch.shape, branch.backbone.facts.resize) for branch in branches]
     except UnreadablePhoto as error:
-        return _Failed(photo.path, str(error))
+        return Failed(photo.path, str(error))
     except Exception as error:  # what no decoder has foreseen: one file never ends a scan
-        return _Failed(photo.path, f"damaged: {str(error) or type(error).__name__}")
-    return _Ready(photo, decoded.sha256, pixels, decoded.clipped)
+        return Failed(photo.path, f"damaged: {str(error) or type(error).__name__}")
+    return Ready(photo, decoded.sha256, pixels, decoded.clipped)
 
 
-_Read = Callable[[PhotoFile], _Ready | _Failed]
+_Read = Callable[[PhotoFile], Ready | Failed]
 
 
 def largest_shape(branches: Sequence[Branch]) -> tuple[int, int]:
@@ -222,25 +247,25 @@ def _resized(photo: RGB, shape: tuple[int, int], how: str) -> RGB:
 
 def _one_a_thread(
     photos: Sequence[PhotoFile], branches: Sequence[Branch], read: _Read, budget: Budget
-) -> Generator[_Finished | _Failed, None, None]:
+) -> Generator[Finished | Failed, None, None]:
     """Every photo is taken from file to tokens and cache entry by one thread: no core waits for another, neither for
     the next decoded photo nor at the end of every layer."""
     stop = threading.Event()
     turns: dict[str, threading.Lock] = {}
     cached = any(branch.cache for branch in branches)
 
-    def work(photo: PhotoFile) -> _Finished | _Failed:
+    def work(photo: PhotoFile) -> Finished | Failed:
         ready = read(photo)
-        if isinstance(ready, _Failed):
+        if isinstance(ready, Failed):
             return ready
-        seen: list[_Seen] = []
+        seen: list[Seen] = []
         # Copies of one file wait for each other: how many come from the cache is then not left to chance.
         with turns.setdefault(ready.sha256, threading.Lock()) if cached else nullcontext():
             for index in range(len(branches)):
                 if stop.is_set():
                     raise CancelledError
                 seen += _seen([ready], index, branches[index])
-        return _Finished(ready, seen)
+        return Finished(ready, seen)
 
     torch_threads = torch.get_num_threads()
     with _room_for_networks(branches, budget) as workers:
@@ -272,14 +297,14 @@ def _room_for_networks(branches: Sequence[Branch], budget: Budget) -> Iterator[i
 
 def _batched(
     photos: Sequence[PhotoFile], branches: Sequence[Branch], read: _Read, size: int, decoders: int
-) -> Generator[_Finished | _Failed, None, None]:
+) -> Generator[Finished | Failed, None, None]:
     """Threads decode ahead; the network takes ``size`` photos a call."""
     with closing(_in_order(read, photos, decoders, threading.Event())) as items:
         while group := list(islice(items, size)):
-            ready = [item for item in group if isinstance(item, _Ready)]
+            ready = [item for item in group if isinstance(item, Ready)]
             seen = [_seen(ready, index, branch) for index, branch in enumerate(branches)]
-            finished = (_Finished(item, list(by_branch)) for item, *by_branch in zip(ready, *seen, strict=True))
-            yield from (item if isinstance(item, _Failed) else next(finished) for item in group)
+            finished = (Finished(item, list(by_branch)) for item, *by_branch in zip(ready, *seen, strict=True))
+            yield from (item if isinstance(item, Failed) else next(finished) for item in group)
 
 
 def _in_order(
@@ -304,7 +329,7 @@ def _in_order(
             pool.shutdown(cancel_futures=True)  # an interrupted scan does not decode the rest first
 
 
-def _seen(photos: list[_Ready], index: int, branch: Branch) -> list[_Seen]:
+def _seen(photos: list[Ready], index: int, branch: Branch) -> list[Seen]:
     """What one branch makes of each photo: from its cache, the others in one network call."""
     found: list[Features | None] = [branch.cache.get(photo.sha256) if branch.cache else None for photo in photos]
     missing = [at for at, features in enumerate(found) if features is None]

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.config import VerdictConfig
-from blemish.family_facts import excluded
 from blemish.judgement import Call, Judgement, Region
-from blemish.rescoring import Rescoring
+from blemish.rescoring import Evidence
 from blemish.result import Family, Photo
 from blemish.verdict import Estimate, Groups, detectors, estimate, judge
 from blemish.verdict.threshold import FEWEST_PHOTOS as FEWEST
@@ -34,26 +33,27 @@ class Judged:
 
 def estimate_of(
     photos: Sequence[Photo],
-    order: npt.NDArray[np.intp],
     grids: Float32,
-    rescoring: Rescoring,
+    evidence: Evidence,
     families: Sequence[Family],
+    said: Mapping[str, Call] | None = None,
 ) -> Estimate:
-    """What the batch says about itself. ``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)``;
-    ``order``: their numbers in ``rescoring``."""
+    """What the batch says about itself. ``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)``
+    and ``evidence``. ``said``: path -> what the user has said that a photo is."""
     scores = np.array([photo.score for photo in photos], dtype=np.float32)
-    maxima = rescoring.pass_maxima(excluded(families))
     found = detectors(
         scores,
         grids,
-        [one[order] for one in maxima],
-        rescoring.embeddings[order],
-        maps_are_distances=rescoring.maps_are_distances,
-        scores_are_distances=rescoring.scores_are_distances,
+        evidence.maxima,
+        evidence.embeddings,
+        maps_are_distances=evidence.maps_are_distances,
+        scores_are_distances=evidence.scores_are_distances,
     )
     asking, decided, variants = _families(families)
     copies = np.array([bool(photo.duplicate_of) for photo in photos])  # vouch for each other, whatever they show
-    return estimate(scores, found, _members(photos, decided), _members(photos, asking + variants) | copies)
+    bad, good = _rows(photos, said, "blemished"), _rows(photos, said, "ok")
+    known = (_members(photos, decided) & ~good) | bad
+    return estimate(scores, found, known, (_members(photos, asking + variants) | copies | good) & ~bad)
 
 
 def seed_level(estimated: Estimate, grids: Float32) -> float:
@@ -74,14 +74,23 @@ def judged(
     products: Sequence[int],
     config: VerdictConfig,
     known: Mapping[str, tuple[Region, ...]],
+    said: Mapping[str, Call] | None = None,
 ) -> Judged:
     """``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)`` and ``estimated``. ``level``: see
     ``seed_level``. ``products``: sizes of the groups, if there seem to be several. ``known``: regions that were found
-    before at the same level."""
+    before at the same level. ``said``: path -> what the user has said that a photo is, which nothing overrules."""
     asking, decided, variants = _families(families)
-    carriers, asked = (tuple(np.flatnonzero(_members(photos, some)).tolist()) for some in (decided, asking))
-    spared = tuple(row for family in variants for row in _usual_of(photos, family, estimated))
-    judgement = judge(estimated, config, level, Groups(carriers, asked, spared, tuple(products)))
+    bad, good = _rows(photos, said, "blemished"), _rows(photos, said, "ok")
+    usual = np.zeros(len(photos), dtype=bool)
+    usual[[row for family in variants for row in _usual_of(photos, family, estimated)]] = True
+    groups = Groups(
+        carriers=_numbers((_members(photos, decided) & ~good) | bad),
+        asked=_numbers(_members(photos, asking) & ~good & ~bad),
+        spared=_numbers((usual & ~bad) | good),
+        said=_numbers(good | bad),
+        products=tuple(products),
+    )
+    judgement = judge(estimated, config, level, groups)
     why = {path: f"family {family.number}: a flaw or a variant?" for family in asking for path in family.paths}
     unsure, always = set(judgement.unsure), set(judgement.always)
     too_few = "too few photos to be sure" if len(photos) < FEW and config.threshold is None else ""
@@ -94,6 +103,8 @@ def judged(
         reason = ""
         if call == "unsure":
             reason = why.get(photo.path, too_few or "near the threshold")
+        elif said and photo.path in said:
+            reason = "as you said"
         marks: tuple[Region, ...] | None = None
         if call != "ok":
             assert photo.height is not None and photo.width is not None
@@ -118,6 +129,15 @@ def _found(grid: Float32, shape: tuple[int, int], level: float) -> tuple[Region,
     from blemish.verdict.regions import regions_of  # loads scipy, which most changes of a threshold need not
 
     return regions_of(grid, shape, level)
+
+
+def _rows(photos: Sequence[Photo], said: Mapping[str, Call] | None, call: Call) -> npt.NDArray[np.bool_]:
+    """(B,): the photos that the user has said are so."""
+    return np.array([said is not None and said.get(photo.path) == call for photo in photos], dtype=bool)
+
+
+def _numbers(rows: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(rows).tolist())
 
 
 def _members(photos: Sequence[Photo], families: Sequence[Family]) -> npt.NDArray[np.bool_]:

@@ -15,6 +15,7 @@ __all__ = [
     "RUN_MARKER",
     "RUN_PLOTS",
     "RUN_SCHEMA",
+    "RUN_TAUGHT",
     "RUN_VERDICT",
     "cache_dir",
 ]
@@ -26,6 +27,7 @@ RUN_DECISIONS = "decisions.toml"  # the user's, about families
 RUN_DIAGNOSIS = "diagnosis.json"
 RUN_DIVISION = "division.json"  # who was compared with whom: what --extend starts from
 RUN_PLOTS = "diagnosis"  # a folder of pictures
+RUN_TAUGHT = "taught"  # a folder: examples that the user has given
 RUN_VERDICT = "verdict"  # a folder: what another threshold needs
 RUN_MARKER = "blemish.partial"  # in a folder that is still being written, or was left by a run that was killed
 

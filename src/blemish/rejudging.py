@@ -20,10 +20,12 @@ from blemish.judging import judged
 from blemish.paths import RUN_MANIFEST, RUN_VERDICT
 from blemish.progress import Progress, Silent
 from blemish.result import ColourScale, Result
-from blemish.run import link, read_manifest, read_rows, replacing, summary, write_exports
+from blemish.run import link, read_rows, summary, write_exports
+from blemish.run_folder import read_manifest, replacing
 from blemish.sinks import csv, jsonl, masks, report
 from blemish.sinks.families import read as read_families
 from blemish.sinks.names import beside
+from blemish.taught import said_in
 
 __all__ = ["rejudge"]
 
@@ -61,7 +63,9 @@ def rejudge(
     families = read_families(run / "families.json")
     if not {path for family in families for path in family.paths} <= {photo.path for photo in scored}:
         raise InputError(f"{str(run / 'families.json')!r} does not fit the run. Scan the photos again.")
-    verdict = judged(scored, kept.grids, kept.estimated, kept.level, families, kept.products, config, kept.regions)
+    verdict = judged(
+        scored, kept.grids, kept.estimated, kept.level, families, kept.products, config, kept.regions, said_in(run)
+    )
     manifest["config"] |= {"verdict": asdict(config), "exports": list(wanted)}
     result = Result(
         photos=(*verdict.photos, *(photo for photo in rows if photo.status != "ok")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,17 @@ from blemish.scoring.families import Alternatives, Level, Pass
 from blemish.scoring.fusion import fuse_backbones, mean_maps
 from blemish.scoring.mutual import image_scores, mean_of_first, msm, rscin
 
-__all__ = ["Part", "Rescoring", "Sensitive", "Stored", "pass_arrays", "passes_of", "read_scores", "write_arrays"]
+__all__ = [
+    "Evidence",
+    "Part",
+    "Rescoring",
+    "Sensitive",
+    "Stored",
+    "pass_arrays",
+    "passes_of",
+    "read_scores",
+    "write_arrays",
+]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -97,6 +107,20 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What scores leave unsaid and a verdict listens to besides them. Rows are photos, in one order or another."""
+
+    embeddings: Float32  # (B, E)
+    maxima: tuple[Float32, ...] = ()  # (B,) largest score in each pass, where there are several
+    maps_are_distances: bool = True  # not those of several backbones, which are standardised before they are averaged
+    scores_are_distances: bool = True  # whether an image score is a value of the map, too
+
+    def ordered(self, order: npt.NDArray[np.intp]) -> Evidence:
+        """Row r is then what row ``order[r]`` was."""
+        return replace(self, embeddings=self.embeddings[order], maxima=tuple(one[order] for one in self.maxima))
+
+
+@dataclass(frozen=True)
 class Rescoring:
     """All parts of a batch, and how their scores become maps and image scores."""
 
@@ -112,21 +136,18 @@ class Rescoring:
         whole = iter(self._passes(excluded))
         return fuse_backbones([mean_maps([next(whole) for _ in range(count)]) for count in self.of_backbone])
 
-    @property
-    def maps_are_distances(self) -> bool:
-        """Not those of several backbones, which are standardised before they are averaged."""
-        return len(self.of_backbone) == 1
-
-    @property
-    def scores_are_distances(self) -> bool:
-        """Whether an image score is a value of the map."""
-        return self.maps_are_distances and self.image_score == "max" and not self.rscin
-
-    def pass_maxima(self, excluded: Collection[int]) -> list[Float32]:
-        """(B,) largest score in each pass; none where there is but one, whose maps are the maps."""
-        if sum(self.of_backbone) == 1:
-            return []
-        return [scores.reshape(len(scores), -1).max(axis=1) for scores in self._passes(excluded)]
+    def evidence(self, excluded: Collection[int]) -> Evidence:
+        """For a verdict while the families ``excluded`` may not be matched."""
+        maxima: list[Float32] = []
+        if sum(self.of_backbone) > 1:  # of a single pass, the maps are its scores
+            maxima = [scores.reshape(len(scores), -1).max(axis=1) for scores in self._passes(excluded)]
+        alone = len(self.of_backbone) == 1
+        return Evidence(
+            self.embeddings,
+            tuple(maxima),
+            maps_are_distances=alone,
+            scores_are_distances=alone and self.image_score == "max" and not self.rscin,
+        )
 
     def _passes(self, excluded: Collection[int]) -> list[Float32]:
         scores = zip(*(part.without(excluded) for part in self.parts), strict=True)

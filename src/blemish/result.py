@@ -235,8 +235,7 @@ class Result:
     regions: Mapping[str, tuple[Region, ...]] = field(default_factory=dict)  # path -> of photos that are not ok
     division: dict[str, Any] | None = None  # who was compared with whom, see ``blemish.extending``
     jpeg: Callable[[int, int], bytes] | None = None  # row, longest side -> its picture, where pictures are kept
-    keep: Callable[[Path], None] | None = None  # writes what `blemish decide` needs into a folder
-    keep_verdict: Callable[[Path], None] | None = None  # and what `blemish verdict` needs
+    keep: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)  # name -> writes that folder of the run
 
     @property
     def scored(self) -> tuple[Photo, ...]:

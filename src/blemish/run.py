@@ -1,231 +1,29 @@
-"""A run folder: written in a hidden folder beside its final place, moved there when complete, ``run.json`` last.
+"""What is written into a run and read from it: every sink in its order, ``run.json`` last, and the rows back.
 
-It knows folders and the order of writing; what the files look like is the sinks' business. It removes nothing that
-blemish did not write.
+What the files look like is the sinks' business; where they are staged and how they get in place is ``run_folder``'s.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
-import socket
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from blemish.decisions import write_decisions
-from blemish.errors import InputError, OutputError, RunError
-from blemish.paths import (
-    RUN_CACHE,
-    RUN_DECISIONS,
-    RUN_DIAGNOSIS,
-    RUN_DIVISION,
-    RUN_MANIFEST,
-    RUN_MARKER,
-    RUN_PLOTS,
-    RUN_SCHEMA,
-    RUN_VERDICT,
-)
+from blemish.errors import InputError, RunError
+from blemish.paths import RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_MANIFEST, RUN_PLOTS
 from blemish.progress import Progress, Silent
 from blemish.result import Photo, Result
+from blemish.run_folder import check_out, staging, why_not_written
 from blemish.sinks.names import beside
 
-__all__ = [
-    "Unchanged",
-    "check_out",
-    "default_out",
-    "link",
-    "read_manifest",
-    "save_result",
-    "staging",
-    "summary",
-    "write_exports",
-    "write_sinks",
-]
-
-JUDGED = frozenset({"coco.json", "coco_results.json", "labelstudio.json", "masks"})  # where there is a verdict
-RESULTS = JUDGED | {"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST}
-LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file managers that have looked in
-WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS, RUN_VERDICT}
-
-
-def default_out(source: Path) -> Path:
-    """``parts/`` -> ``parts-blemish`` beside it."""
-    source = source.expanduser().resolve()
-    name = source.stem if source.suffix.lower() == ".csv" else source.name
-    return source.parent / f"{name or 'root'}-blemish"
-
-
-def check_out(out: Path, source: Path | None, overwrite: bool) -> Path:
-    """The absolute run folder, if a run may be written there. Raises ``OutputError``.
-
-    ``source``: the scanned folder or CSV, which must lie neither above nor below the run."""
-    out = out.expanduser().resolve()
-    if source is not None:
-        root = source.expanduser().resolve()
-        if root.is_dir() and (out == root or root in out.parents):
-            raise OutputError(
-                f"The run folder {str(out)!r} lies inside the photos; its pictures would be scanned next time. "
-                f"Choose another with --out, for example {str(default_out(root))!r}."
-            )
-        if out in root.parents:
-            raise OutputError(
-                f"{str(out)!r} holds the photos themselves. A run needs a folder of its own: --out "
-                f"{str(default_out(root))!r}, for example."
-            )
-    if out.is_file():
-        raise OutputError(f"{str(out)!r} is a file; --out names a folder.")
-    _refuse_occupied(out, overwrite)
-    return out
-
-
-def _refuse_occupied(out: Path, overwrite: bool) -> None:
-    """Only an absent or empty folder may be written, or one that holds a run and nothing else, if asked for."""
-    if not out.is_dir():
-        return
-    there = {child.name for child in out.iterdir() if not _is_staging(child, out)} - LITTER
-    if not there:
-        return
-    if foreign := sorted(there - WRITTEN):
-        raise OutputError(
-            f"{str(out)!r} holds files that blemish did not write ({', '.join(foreign[:3])}). "
-            "Choose an empty or new folder with --out."
-        )
-    try:
-        read_manifest(out)
-    except InputError as error:
-        raise OutputError(f"{error} Or choose an empty or new folder with --out.") from error
-    if not overwrite:
-        raise OutputError(f"{str(out)!r} holds a run already. Add --overwrite to replace it, or choose --out.")
-
-
-@contextmanager
-def staging(out: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A hidden folder that becomes ``out`` when the block ends well and vanishes when it does not.
-
-    It stands beside ``out``; or inside, if ``out`` is a mount point, which cannot be moved onto. Whatever killed runs
-    have left there is cleared. Raises ``OutputError`` if it cannot be made, ``RunError`` if it cannot be put in place.
-    """
-    mounted = out.is_dir() and os.path.ismount(out)
-    beside = out if mounted else out.parent
-    try:
-        beside.mkdir(parents=True, exist_ok=True)
-        partial = _hidden(out, beside)
-    except OSError as error:
-        raise OutputError(f"Cannot write to {str(beside)!r}: {error.strerror}. Choose another --out.") from error
-    try:
-        yield partial
-        try:
-            _refuse_occupied(out, overwrite)  # another scan may have finished here in the meantime
-            (partial / RUN_MARKER).unlink()
-            partial.chmod(0o777 & ~_umask())  # mkdtemp's folders are private
-            if mounted:
-                _move_into(out, partial)
-            else:
-                _replace(out, partial)
-        except OSError as error:
-            raise RunError(_words(error, out)) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _hidden(out: Path, where: Path) -> Path:
-    """A new staging folder for ``out``, after those that were left by killed processes are cleared."""
-    for child in where.iterdir():
-        if _is_left_over(child, out):
-            shutil.rmtree(child, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name[:100]}.", suffix=".partial", dir=where))
-    (partial / RUN_MARKER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
-    return partial
-
-
-def _is_staging(folder: Path, out: Path) -> bool:
-    named = folder.name.startswith(f".{out.name[:100]}.") and folder.name.endswith(".partial")
-    return named and (folder / RUN_MARKER).is_file()
-
-
-def _is_left_over(folder: Path, out: Path) -> bool:
-    """Whether ``folder`` is the staging folder of a run to ``out`` that was killed on this machine."""
-    if not _is_staging(folder, out):
-        return False
-    try:
-        owner = json.loads((folder / RUN_MARKER).read_text())
-        if owner["host"] != socket.gethostname():
-            return False
-        os.kill(owner["process"], 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return False
-
-
-def _replace(out: Path, partial: Path) -> None:
-    """Put ``partial`` in the place of ``out``, which is absent, empty or an older run."""
-    old = partial.with_suffix(".old")
-    if out.exists():
-        out.replace(old)
-    try:
-        partial.replace(out)
-    except OSError:
-        if old.exists():
-            old.replace(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _put(new: Path, place: Path, aside: Path) -> None:
-    """Move ``new`` to its ``place``. A folder cannot be moved onto another, so the one that is there goes aside."""
-    moved = new.is_dir() and place.exists()
-    if moved:
-        place.replace(aside)
-    try:
-        new.replace(place)
-    except OSError:
-        if moved:
-            aside.replace(place)
-        raise
-
-
-def _move_into(out: Path, partial: Path) -> None:
-    """Move the files of a run into ``out``, its manifest last; an older run's go first, its manifest before all."""
-    for name in sorted(WRITTEN, key=lambda name: name != RUN_MANIFEST):
-        old = out / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-    for child in sorted(partial.iterdir(), key=lambda child: child.name == RUN_MANIFEST):
-        child.replace(out / child.name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _words(error: OSError, out: Path) -> str:
-    # Some libraries report a full disk without its error number.
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT} or (error.errno is None and _free(out.parent) < 2**20)
-    if full:
-        return f"The disk is full; nothing was left in {str(out)!r}. Free some space or choose --out on another disk."
-    where = f" ({error.filename})" if error.filename else ""
-    return f"Writing {str(out)!r} failed: {error.strerror or error}{where}. Nothing was left behind."
-
-
-def _free(folder: Path) -> int:
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return 0
+__all__ = ["Unchanged", "link", "read_rows", "save_result", "summary", "write_exports", "write_sinks"]
 
 
 def save_result(
@@ -275,10 +73,8 @@ def write_sinks(
             report.write(result, folder / "report.html", out.name)
         if unchanged:
             _take_over(unchanged, folder)
-        elif result.keep:
-            result.keep(folder / RUN_CACHE)
-        if result.keep_verdict:
-            result.keep_verdict(folder / RUN_VERDICT)
+        for name, write in result.keep.items():
+            write(folder / name)
         if result.decisions:
             write_decisions(result.decisions, folder / RUN_DECISIONS)
         if result.diagnosis:
@@ -290,7 +86,7 @@ def write_sinks(
         manifest = {**result.manifest, "timings_s": timings, "config": config, **summary(result)}
         (folder / RUN_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise RunError(_words(error, out)) from error
+        raise RunError(why_not_written(error, out)) from error
 
 
 def write_exports(
@@ -357,23 +153,6 @@ def link(old: str | Path, new: str | Path) -> None:
         shutil.copy2(old, new)
 
 
-def read_manifest(run: Path) -> dict[str, Any]:
-    """``run.json`` of a finished run. Raises ``InputError`` if ``run`` is not one that this version can read."""
-    file = run / RUN_MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        schema, _ = manifest["schema"], manifest["blemish"]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            f"{str(run)!r} is not a finished run: it has no {RUN_MANIFEST}. Give the folder that --out named."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{str(file)!r} is not the manifest of a run. Give the folder that --out named.") from error
-    if schema != RUN_SCHEMA:
-        raise InputError(f"{str(run)!r} has schema {schema!r}, this blemish reads {RUN_SCHEMA}. Scan the photos again.")
-    return manifest
-
-
 def read_rows(run: Path) -> list[Photo]:
     """The rows of a finished run, in its order. Raises ``InputError`` if they cannot be read."""
     file = run / "results.jsonl"
@@ -382,29 +161,3 @@ def read_rows(run: Path) -> list[Photo]:
             return [Photo(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan the photos again.") from error
-
-
-@contextmanager
-def replacing(run: Path) -> Iterator[Path]:
-    """A hidden folder inside a finished ``run`` whose files and folders take the place of the run's own when the block
-    ends well, ``run.json`` last. Everything else stays: nothing of a large run is copied or linked. What was killed
-    while it did the same is cleared.
-
-    Raises ``OutputError`` or ``RunError`` if the run cannot be written."""
-    try:
-        staged = _hidden(run, run)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write to {str(run)!r}: {error.strerror}. Make it writable, or copy the run and name the copy."
-        ) from error
-    try:
-        yield staged
-        made = [child for child in staged.iterdir() if child.name != RUN_MARKER]  # which stays: see _is_left_over
-        old = staged / ".old"
-        old.mkdir()
-        for child in sorted(made, key=lambda child: child.name == RUN_MANIFEST):
-            _put(child, run / child.name, old / child.name)
-    except OSError as error:
-        raise RunError(_words(error, run)) from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)

@@ -25,13 +25,14 @@ from blemish.config import ScanConfig, with_options
 from blemish.errors import UnreadablePhoto
 from blemish.estimate import Cost, compared_pairs, estimate
 from blemish.extending import Earlier
-from blemish.family_facts import family_of
+from blemish.family_facts import excluded, family_of
 from blemish.inputs.images import read_photo, resize
 from blemish.inputs.layouts import list_photos
 from blemish.judging import estimate_of, judged, seed_level
 from blemish.matching.screening import references
 from blemish.part_file import DonePart
 from blemish.parts import Stages, do_part, prune
+from blemish.paths import RUN_CACHE, RUN_VERDICT
 from blemish.planning import Plan, make_plan, require_enough
 from blemish.progress import Advance, Progress, Silent
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
@@ -161,28 +162,29 @@ def _result(
     scale = ColourScale.of(grids)
     with clock.quiet("deciding"):
         scored = rows[: len(order)]
-        estimated = estimate_of(scored, order, grids, compared.rescoring, compared.families)
+        evidence = compared.rescoring.evidence(excluded(compared.families))
+        estimated = estimate_of(scored, grids, evidence.ordered(order), compared.families)
         level = seed_level(estimated, grids)
         groups = groups_of(first.compared.between)
         products = [round(size * len(order) / len(first.paths)) for size in groups.sizes] if groups else []
         verdict = judged(scored, grids, estimated, level, compared.families, products, plan.config.verdict, {})
     pixels = _pixels(plan, batch, first)
+    keep = {RUN_VERDICT: partial(verdict_file.write, estimated, grids, level, products, verdict.regions)}
+    if compared.families:
+        keep[RUN_CACHE] = partial(run_cache.write, batch.paths, compared.rescoring, compared.looks, pixels)
     shape = plan.branches[0].shape
     files = {photo.path: photo.file for photo in plan.listing.photos}
     return Result(
         photos=(*verdict.photos, *rows[len(order) :]),
         judgement=verdict.judgement,
         regions=verdict.regions,
-        keep_verdict=partial(verdict_file.write, estimated, grids, level, products, verdict.regions),
         grids=grids,
         shape=shape,
         pixels=lambda row: pixels(int(order[row])),
         families=compared.families,
         diagnosis=first.compared.diagnosis,
         division=extending.describe([part.paths for part in done], files, done[-1].tiles),
-        keep=partial(run_cache.write, batch.paths, compared.rescoring, compared.looks, pixels)
-        if compared.families
-        else None,
+        keep=keep,
         scale=scale,
         warnings=warnings,
         manifest=manifest.build(

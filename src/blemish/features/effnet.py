@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from blemish.errors import BackboneError
 from blemish.features.registry import BackboneFacts, Features, backbone_facts
 
-__all__ = ["EfficientNetLite2", "load"]
+__all__ = ["EfficientNetLite2", "load", "restored"]
 
 WEIGHTS_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 BATCH_NORM_EPS = 1e-3
@@ -148,6 +148,17 @@ def load(layers: tuple[int, ...], device: torch.device) -> EfficientNetLite2:
     left = [key for key in packaged if not key.startswith(unused)]
     if left:
         raise BackboneError(f"Weights that no layer of effnet-lite2 asked for: {', '.join(left[:5])}.")
+    return _prepared(network, device)
+
+
+def restored(state: dict[str, Tensor], layers: tuple[int, ...], device: torch.device) -> EfficientNetLite2:
+    """From the ``state_dict`` of a loaded network. Raises ``RuntimeError`` if it is another's."""
+    network = EfficientNetLite2(layers)
+    network.load_state_dict(state)
+    return _prepared(network, device)
+
+
+def _prepared(network: EfficientNetLite2, device: torch.device) -> EfficientNetLite2:
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     return network.eval().requires_grad_(False)
 

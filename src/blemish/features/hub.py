@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from blemish.errors import BackboneError
 from blemish.features.registry import IMAGENET_MEAN, IMAGENET_STD, BackboneFacts, Features
 
-__all__ = ["HubTower", "facts", "load"]
+__all__ = ["HubTower", "facts", "load", "model_files"]
 
 WORKING_SIZE = 336  # pixels; the usual 518 takes a CPU about three times as long
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -314,6 +314,13 @@ def _weight_files(name: str, folder: Path) -> list[Path]:
             f"M.from_pretrained({name!r}).save_pretrained('converted')\" and give that folder instead."
         )
     return found
+
+
+def model_files(name: str) -> list[Path]:
+    """All files that ``load`` reads: the weights, and the settings beside them. Raises ``BackboneError``."""
+    folder = _folder(name)
+    settings = [folder / file for file in ("config.json", "preprocessor_config.json", WEIGHTS_INDEX)]
+    return [file for file in settings if file.is_file()] + _weight_files(name, folder)
 
 
 def _config(name: str, family: _Family, folder: Path) -> Any:

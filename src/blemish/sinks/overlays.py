@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from blemish.result import Result
+from blemish.result import RGB, ColourScale, Float32, Result
 from blemish.sinks.colours import heat
 from blemish.sinks.names import beside
 
-__all__ = ["write"]
+__all__ = ["save", "write"]
 
 THREADS = 2
 QUALITY = 88  # of the JPEG: no visible blocks around a hot spot's rim
@@ -28,14 +28,18 @@ def write(result: Result, folder: Path, advance: Callable[[int], None], only: Co
     def draw(row: int) -> None:
         path = result.scored[row].path
         if only is None or path in only:
-            picture = Image.fromarray(result.pixels(row))
-            layer = Image.fromarray(heat(result.scale.apply(maps[path])))
-            picture.paste(layer, mask=layer)
-            file = beside(folder, path, ".jpg")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(file, quality=QUALITY)
+            save(result.pixels(row), maps[path], result.scale, beside(folder, path, ".jpg"))
         advance(1)
 
     with ThreadPoolExecutor(THREADS) as pool:  # drawing and encoding let go of the interpreter
         for _ in pool.map(draw, range(len(result.scored))):
             pass
+
+
+def save(pixels: RGB, anomaly_map: Float32, scale: ColourScale, file: Path) -> None:
+    """One picture: ``pixels: (H, W, 3)`` under the heat of ``anomaly_map: (H, W)``."""
+    picture = Image.fromarray(pixels)
+    layer = Image.fromarray(heat(scale.apply(anomaly_map)))
+    picture.paste(layer, mask=layer)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(file, quality=QUALITY)

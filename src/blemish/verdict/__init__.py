@@ -35,6 +35,7 @@ class Groups:
     carriers: tuple[int, ...] = ()  # of families whose flaw is decided: blemished whatever their score
     asked: tuple[int, ...] = ()  # of families that the user is asked about, or should be
     spared: tuple[int, ...] = ()  # of rare legitimate variants, and usual for these: not blemished whatever their score
+    said: tuple[int, ...] = ()  # about which a person has said what they are, so nobody needs to look
     products: tuple[int, ...] = ()  # sizes of the groups, if the photos look like several products
 
 
@@ -103,7 +104,7 @@ def _stop(
     unsure = set(band.unsure(threshold, int(config.max_unsure * photos + 1e-9)).tolist())
     if photos < FEW and not by_hand:
         unsure |= called  # too few to condemn any
-    unsure |= asked
+    unsure = (unsure | asked) - set(groups.said)
     blemished = len(called - unsure)
     said = Said(
         photos=photos,

@@ -1,0 +1,229 @@
+"""A frozen detector as one file: a zip of tokens (safetensors) and a manifest (JSON), versioned, without pickle.
+
+It knows the file and what may be wrong with it; what its numbers mean is told in ``frozen``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from blemish.errors import InputError, OutputError
+from blemish.scoring.memory import Memory
+
+__all__ = ["SUFFIX", "Bundle", "DetectorFacts", "read", "write"]
+
+SUFFIX = ".blemish"
+SCHEMA = 1  # raised when older programs would misread the file
+FORMAT = "blemish detector"
+MANIFEST, BANK, WEIGHTS = "manifest.json", "bank.safetensors", "weights/"
+LARGEST = 4 * 2**30  # bytes of one entry; more is a mistake or an attack
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same detector is the same file
+WHAT_TO_GIVE = "Give a file that `blemish freeze RUN --out FILE` made."
+UNIT = 0.02  # how far from 1 the length of a token may be after rounding to half precision
+
+
+@dataclass(frozen=True)
+class DetectorFacts:
+    """How a detector looks at a photo and what its score means."""
+
+    product: str  # name of the run that it was made from
+    backbone: str
+    weights_sha256: str
+    licence: str  # of the weights
+    layers: tuple[int, ...]
+    radii: tuple[int, ...]
+    join: bool
+    height: int  # working size, pixels
+    width: int
+    resize: str  # bilinear or bicubic
+    deep_ceiling: int  # white level of 16-bit photos
+    top: int  # largest values of the map whose mean is the score
+    threshold: float  # score above which a photo is blemished
+    unsure_low: float  # between these a person should look
+    unsure_high: float
+    meaning: str  # of the threshold, a sentence
+    pixel_threshold: float  # map value that seeds a region
+    colour_low: float  # the run's colour scale
+    colour_high: float
+    photos: tuple[str, ...]  # sha256 of the files whose tokens are in the bank
+    made_from: dict[str, int]  # counts: photos, tokens before and after thinning, families left out, defects taught
+    made_by: str  # version of blemish
+    created: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> DetectorFacts:
+        """From JSON. Raises ``ValueError``, ``TypeError`` or ``KeyError`` if it is not what ``as_dict`` gave."""
+        known = {name: values[name] for name in cls.__dataclass_fields__}
+        for name in ("layers", "radii"):
+            known[name] = tuple(_natural(number, name) for number in known[name])
+        known["photos"] = tuple(str(digest) for digest in known["photos"])
+        known["made_from"] = {str(name): int(count) for name, count in dict(known["made_from"]).items()}
+        for name in ("height", "width", "deep_ceiling", "top"):
+            known[name] = _natural(known[name], name)
+        for name in ("threshold", "unsure_low", "unsure_high", "pixel_threshold", "colour_low", "colour_high"):
+            known[name] = _finite(known[name], name)
+        if known["resize"] not in ("bilinear", "bicubic") or not isinstance(known["join"], bool):
+            raise ValueError("resize or join")
+        return cls(**known)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """``memories``: one a matching pass. ``weights``: file name -> content of the backbone's own files, if embedded."""
+
+    facts: DetectorFacts
+    memories: tuple[Memory, ...]
+    weights: Mapping[str, bytes]
+
+
+def write(bundle: Bundle, file: Path) -> None:
+    """Complete or not at all. Raises ``OutputError``."""
+    tensors = {}
+    for at, memory in enumerate(bundle.memories):
+        tensors[f"normal{at}"] = memory.normal.astype(np.float16)
+        tensors[f"defects{at}"] = memory.defects.astype(np.float16)
+    entries = {BANK: save(tensors), **{WEIGHTS + name: content for name, content in bundle.weights.items()}}
+    manifest = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "facts": bundle.facts.as_dict(),
+        "memories": [_numbers(memory) for memory in bundle.memories],
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in entries.items()},
+    }
+    manifest["digest"] = _digest(manifest)
+    unfinished = ""
+    try:
+        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
+        with os.fdopen(handle, "wb") as stream, ZipFile(stream, "w", ZIP_STORED) as archive:
+            for name, content in {MANIFEST: json.dumps(manifest, indent=1).encode(), **entries}.items():
+                archive.writestr(ZipInfo(name, EPOCH), content)
+        Path(unfinished).chmod(0o644)
+        Path(unfinished).replace(file)
+    except OSError as error:
+        if unfinished:
+            Path(unfinished).unlink(missing_ok=True)
+        raise OutputError(f"Cannot write {str(file)!r}: {error.strerror or error}. Choose another --out.") from error
+
+
+def read(file: Path) -> Bundle:
+    """Raises ``InputError`` that says whether the file is absent, something else, cut short, changed or too new."""
+    try:
+        with ZipFile(file) as archive:
+            entries = {info.filename: info for info in archive.infolist()}
+            if MANIFEST not in entries:
+                raise InputError(f"{str(file)!r} is a zip file but no detector. {WHAT_TO_GIVE}")
+            if any(info.file_size > LARGEST or info.compress_type != ZIP_STORED for info in entries.values()):
+                raise ValueError("an entry is compressed or too large")
+            manifest = json.loads(archive.read(MANIFEST))
+            _check_version(manifest, file)
+            if manifest["digest"] != _digest(manifest):
+                raise ValueError("its manifest was changed")
+            contents = {name: archive.read(name) for name in manifest["sha256"]}
+        for name, expected in manifest["sha256"].items():
+            if hashlib.sha256(contents[name]).hexdigest() != expected:
+                raise ValueError(f"{name} was changed")
+        tensors = load(contents.pop(BANK))
+        memories = tuple(
+            _memory(tensors[f"normal{at}"], tensors[f"defects{at}"], numbers)
+            for at, numbers in enumerate(manifest["memories"])
+        )
+        if not memories:
+            raise ValueError("it holds no tokens")
+        weights = {name.removeprefix(WEIGHTS): content for name, content in contents.items()}
+        if any("/" in name or "\\" in name or name.startswith(".") for name in weights):
+            raise ValueError("a file name is not one of ours")
+        return Bundle(DetectorFacts.of(manifest["facts"]), memories, weights)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {str(file)!r}. {WHAT_TO_GIVE}") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{str(file)!r} is a folder. {WHAT_TO_GIVE}") from error
+    except BadZipFile as error:
+        raise InputError(
+            f"{str(file)!r} is not a detector, or it was cut short ({error}). Copy it again, or freeze the run again."
+        ) from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        RuntimeError,  # zipfile's word for an encrypted entry
+        struct.error,
+        SafetensorError,
+    ) as error:
+        raise InputError(
+            f"{str(file)!r} is damaged or was changed ({error}). Copy it again, or freeze the run again."
+        ) from error
+
+
+def _check_version(manifest: dict[str, Any], file: Path) -> None:
+    if manifest.get("format") != FORMAT:
+        raise InputError(f"{str(file)!r} is no detector. {WHAT_TO_GIVE}")
+    schema = manifest["schema"]
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise InputError(
+            f"{str(file)!r} was made by a newer blemish (schema {schema}; this one reads {SCHEMA}). "
+            "Type: pip install --upgrade blemish"
+        )
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in manifest.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _numbers(memory: Memory) -> dict[str, float | int]:
+    return {"k": memory.k, "scale": memory.scale, "offset": memory.offset, "boost": memory.boost}
+
+
+def _memory(normal: Any, defects: Any, numbers: Mapping[str, Any]) -> Memory:
+    normal, defects = (np.asarray(tokens, dtype=np.float32) for tokens in (normal, defects))
+    if normal.ndim != 2 or defects.ndim != 2 or not len(normal) or normal.shape[1] != defects.shape[1]:
+        raise ValueError(f"tokens of the shapes {normal.shape} and {defects.shape}")
+    return Memory(
+        normal=_unit(normal),
+        defects=_unit(defects),
+        k=_natural(numbers["k"], "k"),
+        scale=_finite(numbers["scale"], "scale"),
+        offset=_finite(numbers["offset"], "offset"),
+        boost=_finite(numbers["boost"], "boost"),
+    )
+
+
+def _unit(tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of length 1 again, which half precision has nearly left them."""
+    lengths = np.linalg.norm(tokens, axis=1, keepdims=True)
+    if not np.all(np.abs(lengths - 1) < UNIT):  # also false where one is NaN
+        raise ValueError("a token has not the length 1")
+    return np.asarray(tokens / lengths, dtype=np.float32)
+
+
+def _natural(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
+def _finite(value: Any, name: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}")
+    return float(value)

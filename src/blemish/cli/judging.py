@@ -1,0 +1,142 @@
+"""What a person says about a finished run: ``verdict`` moves the threshold, ``decide`` says what a family is, ``teach``
+shows good photos and defects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.cli.options import AsJson, ExpectDefects, MaxFalseAlarms, MaxUnsure, Quiet, Threshold, share
+from blemish.cli.words import print_verdict, printable, progress_for
+from blemish.errors import ConfigError
+
+__all__ = ["decide", "teach", "verdict"]
+
+
+def verdict(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    expect_defects: Annotated[str | None, ExpectDefects] = None,
+    max_false_alarms: Annotated[str | None, MaxFalseAlarms] = None,
+    threshold: Annotated[float | None, Threshold] = None,
+    max_unsure: Annotated[str | None, MaxUnsure] = None,
+    export: Annotated[
+        str | None, typer.Option(help="Write these too: masks, coco, labelstudio; joined by commas.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the photos of a run again, without scoring them again.
+
+    With none of the first three options the batch decides for itself. Changes tables, report and masks."""
+    from blemish.rejudging import rejudge
+
+    result = rejudge(
+        run,
+        expect_defects=share("expect-defects", expect_defects),
+        max_false_alarms=share("max-false-alarms", max_false_alarms),
+        threshold=threshold,
+        max_unsure=share("max-unsure", max_unsure),
+        exports=[part.strip() for part in (export or "").split(",") if part.strip()],
+        progress=progress_for(quiet or as_json),
+    )
+    if as_json:
+        from blemish.run import summary
+
+        print(json.dumps({"run": str(run), **summary(result)["verdict"]}, indent=2))
+    elif not quiet:
+        print_verdict(result)
+        print(f"Report: {run / 'report.html'}")
+
+
+def decide(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    family: Annotated[int, typer.Argument(help="Its number in the report.")],
+    is_: Annotated[str | None, typer.Option("--is", help="defect or variant.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back what was said.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a family is a defect or a legitimate variant.
+
+    The run is scored again from what it has kept. A scan that replaces the run (--overwrite) or names it (--decisions)
+    knows the answer."""
+    from blemish.deciding import decide as decide_run
+
+    if undo == (is_ is not None):
+        raise ConfigError("Type --is defect, --is variant or --undo.")
+    if is_ is not None and is_ not in ("defect", "variant"):
+        raise ConfigError(f"--is takes defect or variant; received {is_!r}.")
+    decided = decide_run(run, family, is_, undo=undo)  # type: ignore[arg-type]  # one of the two, as just checked
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "run": str(run),
+                    "family": family,
+                    "kind": decided.family.kind,
+                    "decided_by": decided.family.decided_by,
+                    "median_score_before": decided.before,
+                    "median_score_after": decided.after,
+                },
+                indent=2,
+            )
+        )
+    elif not quiet:
+        photos = len(decided.family.members)
+        print(f"Family {family} ({photos} photos): {decided.family.kind}, decided by {decided.family.decided_by}.")
+        print(f"Median score of its photos: {decided.before:.4f} -> {decided.after:.4f}")
+        print(f"Report: {run / 'report.html'}")
+
+
+def teach(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    good: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A photo without any flaw, or a folder of such; again for more. A file, or a path of the run."
+        ),
+    ] = None,
+    defect: Annotated[
+        list[str] | None, typer.Option(help="A photo with a defect, followed by its --mask; again for more.")
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="Where the defect is: an image of the photo's size, white on it, or left,top,right,bottom."),
+    ] = None,
+    family: Annotated[list[int] | None, typer.Option(help="The number of a recurring flaw of the run.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the last lesson back.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score the photos of a run again with a few examples: good photos, or defects that you mark.
+
+    Photos are compared with the examples only, which takes seconds. Examples are kept in the run and add up."""
+    from blemish.teaching import teach as teach_run
+
+    defects, masks = defect or [], mask or []
+    if len(defects) != len(masks):
+        raise ConfigError(
+            f"Every --defect needs its --mask; received {len(defects)} and {len(masks)}. "
+            "Type them in pairs: --defect PHOTO --mask MASK"
+        )
+    done = teach_run(
+        run,
+        good=good or (),
+        defects=list(zip(defects, masks, strict=True)),
+        families=family or (),
+        undo=undo,
+        progress=progress_for(quiet or as_json),
+    )
+    if as_json:
+        from blemish.run import summary
+
+        examples = [{"kind": example.kind, "path": example.path} for example in done.examples]
+        facts = {"run": str(run), "examples": examples, "alike": done.alike, "moved": done.moved}
+        print(json.dumps({**facts, **summary(done.result)["verdict"]}, indent=2))
+    elif not quiet:
+        print(printable(done.sentence))
+        print_verdict(done.result)
+        print(f"Report: {run / 'report.html'}")

@@ -1,0 +1,195 @@
+"""A frozen detector: one photo in, a score and a verdict out, with the same number whichever way it is asked.
+
+It joins a backbone and the tokens of a bundle, or runs an exported ONNX graph, which need neither torch nor a backbone.
+It knows photos, one at a time; nothing of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from blemish import bundle
+from blemish.bundle import DetectorFacts
+from blemish.errors import BackboneError, InputError
+from blemish.inputs.images import PhotoFile, read_photo
+from blemish.judgement import Call, Region
+from blemish.result import ColourScale, upsample
+from blemish.scoring.fusion import mean_maps
+from blemish.scoring.memory import Memory, mean_of_top
+
+__all__ = ["Checked", "Detector"]
+
+Float32 = npt.NDArray[np.float32]
+RGB = npt.NDArray[np.uint8]
+Eye = Callable[[RGB], tuple[float, Float32]]  # (H, W, 3) of any size -> score, map (h, w)
+
+ODD_SHAPE = 1.25  # times as wide or as high, for its other side, as the photos that the detector was made from
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a detector says of one photo. ``grid: (h, w)`` is its anomaly map, one value a token; ``shape``: (height,
+    width) of the photo in pixels; ``note``: why the score may not mean what it says."""
+
+    path: str
+    score: float  # higher = more anomalous
+    verdict: Call
+    threshold: float
+    grid: Float32
+    shape: tuple[int, int]
+    pixel_threshold: float
+    note: str = ""
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """Where it is blemished, most severe first, in pixels of the photo; none of a photo called ok."""
+        if self.verdict == "ok":
+            return ()
+        from blemish.verdict.regions import regions_of  # loads scipy
+
+        return regions_of(self.grid, self.shape, self.pixel_threshold)
+
+    @property
+    def map(self) -> Float32:
+        """The anomaly map enlarged to the photo's size, (H, W)."""
+        return upsample(self.grid, self.shape)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For one line of JSON."""
+        values: dict[str, Any] = {
+            "path": self.path,
+            "score": self.score,
+            "verdict": self.verdict,
+            "threshold": self.threshold,
+            "boxes": [[region.left, region.top, region.right, region.bottom] for region in self.regions],
+        }
+        return values | ({"note": self.note} if self.note else {})
+
+
+class Detector:
+    """A frozen detector. ``Detector.load("part.blemish").check("photo.jpg").verdict``"""
+
+    def __init__(self, facts: DetectorFacts, eye: Eye) -> None:
+        self.facts = facts
+        self._eye = eye
+
+    @classmethod
+    def load(cls, file: str | Path, device: str = "cpu") -> Detector:
+        """A file that ``blemish freeze`` made, or a graph that ``blemish export`` made (.onnx).
+
+        Raises ``InputError`` if it is absent, damaged, changed or too new, ``BackboneError`` if its backbone is not
+        installed or has other weights."""
+        file = Path(file).expanduser()
+        if file.suffix == ".onnx":
+            from blemish import onnx_graph
+
+            return cls(*onnx_graph.load(file))
+        found = bundle.read(file)
+        return cls(found.facts, _torch_eye(found, device))
+
+    @property
+    def scale(self) -> ColourScale:
+        """The range of map values that pictures are coloured with: that of the run it was made from."""
+        return ColourScale(self.facts.colour_low, self.facts.colour_high)
+
+    def check(self, photo: str | Path | Image.Image | RGB) -> Checked:
+        """Judge a file, a picture or pixels ``(H, W, 3)`` RGB uint8, upright.
+
+        Raises ``UnreadablePhoto`` if it cannot be read, ``InputError`` if it is no picture, or if the file is one of
+        those that the detector was made from: its tokens would match themselves."""
+        path, pixels = self._pixels(photo)
+        return self.judge(path, pixels)
+
+    def judge(self, path: str, pixels: RGB) -> Checked:
+        """The same for pixels that are known by ``path``."""
+        score, grid = self._eye(pixels)
+        facts = self.facts
+        call: Call = "blemished" if score > facts.threshold else "ok"
+        if facts.unsure_low < score <= facts.unsure_high:
+            call = "unsure"
+        return Checked(
+            path=path,
+            score=score,
+            verdict=call,
+            threshold=facts.threshold,
+            grid=grid,
+            shape=(pixels.shape[0], pixels.shape[1]),
+            pixel_threshold=facts.pixel_threshold,
+            note=self._odd(pixels.shape[0], pixels.shape[1]),
+        )
+
+    def read(self, photo: PhotoFile) -> RGB:
+        """Decode a file as ``check`` does, at its full size. Raises as ``check``."""
+        decoded = read_photo(photo, deep_ceiling=self.facts.deep_ceiling)
+        if decoded.sha256 in self._known:
+            raise InputError(
+                "it is one of the photos that the detector was made from, so its score would be too low to mean "
+                "anything; the run has its score"
+            )
+        return decoded.pixels
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.facts.photos)
+
+    def _pixels(self, photo: str | Path | Image.Image | RGB) -> tuple[str, RGB]:
+        if isinstance(photo, str | Path):
+            return str(photo), self.read(PhotoFile(str(photo), Path(photo).expanduser()))
+        pixels = np.asarray(photo.convert("RGB") if isinstance(photo, Image.Image) else photo)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise InputError(
+                f"A photo is (height, width, 3) RGB of uint8; received {pixels.shape} of {pixels.dtype}. "
+                "Scale deeper pixels to 0..255, and repeat grey ones three times."
+            )
+        return "", pixels
+
+    def _odd(self, height: int, width: int) -> str:
+        """The working size has the shape of the photos it was made from; another is squeezed into it."""
+        ratio = (height / width) / (self.facts.height / self.facts.width)
+        if max(ratio, 1 / ratio) < ODD_SHAPE:
+            return ""
+        return f"{width} x {height} is another shape than that of the photos the detector was made from; it is squeezed"
+
+
+def _torch_eye(found: bundle.Bundle, device: str) -> Eye:
+    import torch
+    from torch.nn import functional as F
+
+    from blemish.features.neighbourhood import token_grids
+    from blemish.features.packing import unpack
+
+    facts = found.facts
+    backbone = unpack(facts.backbone, found.weights, facts.layers, device)
+    if backbone.weights_sha256 != facts.weights_sha256:
+        raise BackboneError(
+            f"The detector was made with weights {facts.weights_sha256[:12]} of {facts.backbone}; installed are "
+            f"{backbone.weights_sha256[:12]}. Install those, or freeze the run again: with these, or with --embed."
+        )
+
+    def see(pixels: RGB) -> tuple[float, Float32]:
+        x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None].to(device)
+        # Not rounded to 256 levels as a scan does: an exported graph could round the other way.
+        x = F.interpolate(x.float(), size=(facts.height, facts.width), mode=facts.resize, antialias=True)
+        features = backbone.extract(x.clamp_(0, 255))
+        grids = token_grids([grid.float().cpu() for grid in features.grids], facts.radii, facts.join)
+        return scored([grid[0].numpy() for grid in grids], found.memories, facts.top)
+
+    return see
+
+
+def scored(grids: list[Float32], memories: tuple[Memory, ...], top: int) -> tuple[float, Float32]:
+    """Token grids (h, w, C) of one photo, one a pass -> its score and map (h, w)."""
+    maps = [
+        memory.map(grid.reshape(-1, grid.shape[2])).reshape(1, *grid.shape[:2])
+        for memory, grid in zip(memories, grids, strict=True)
+    ]
+    whole = mean_maps(maps)[0]
+    return mean_of_top(whole, top), whole

@@ -1,0 +1,108 @@
+"""The photos of a finished run, seen again as the run saw them: for what a user wants of a run later.
+
+Features come from the user's cache, so this takes a moment; where the cache has lost them, they are made again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blemish import machine
+from blemish.comparing import features_of
+from blemish.config import ScanConfig
+from blemish.errors import BackboneError, ConfigError, InputError
+from blemish.extending import Earlier
+from blemish.extraction import Branch, Failed, Finished, each
+from blemish.features.cache import FeatureCache
+from blemish.features.registry import load_backbone
+from blemish.inputs.images import PhotoFile
+from blemish.matching.store import Budget
+from blemish.paths import cache_dir
+from blemish.progress import Advance
+from blemish.result import Photo
+from blemish.run import read_rows
+from blemish.run_folder import read_manifest
+
+__all__ = ["Revisit"]
+
+
+@dataclass(frozen=True)
+class Revisit:
+    """A finished run with the backbone that it was made with."""
+
+    run: Path
+    manifest: dict[str, Any]
+    config: ScanConfig
+    rows: tuple[Photo, ...]  # as the run has them, unreadable ones last
+    photos: dict[str, PhotoFile]  # path -> file, of those that were scored
+    branch: Branch
+    deep_ceiling: int
+
+    @classmethod
+    def open(cls, run: Path, what: str) -> Revisit:
+        """``what`` is about to be done with it, for the words of errors: taught or frozen.
+
+        Raises ``InputError`` if the run or its photos are not there, ``ConfigError`` if it was made by a combination of
+        backbones, ``BackboneError`` if its backbone is not there any more."""
+        run = run.expanduser().resolve()
+        manifest = read_manifest(run)
+        earlier = Earlier.read(run, to=what)
+        earlier.require_all()
+        rows = tuple(read_rows(run))
+        scored = {row.path for row in rows if row.status == "ok"}
+        try:
+            used, ceiling = manifest["backbones"], int(manifest["resolved"]["deep_ceiling"])
+            if len(used) > 1:
+                raise ConfigError(
+                    f"{run.name!r} was made with {len(used)} backbones, whose maps have no common unit, so it cannot "
+                    f"be {what}. Scan the photos with one of them: --backbone {used[0]['name']}"
+                )
+            branch = _branch(used[0], ceiling, earlier.config)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"The manifest of {str(run)!r} was changed or damaged ({error!r}). Scan the photos again."
+            ) from error
+        photos = {path: PhotoFile(path, file) for path, file in earlier.files.items() if path in scored}
+        return cls(run, manifest, earlier.config, rows, photos, branch, ceiling)
+
+    @property
+    def scored(self) -> tuple[Photo, ...]:
+        """Most anomalous first."""
+        return tuple(row for row in self.rows if row.status == "ok")
+
+    @property
+    def features(self) -> str:
+        """What makes the tokens: only those with the same can be compared."""
+        return features_of(self.branch)
+
+    def see(self, photos: Sequence[PhotoFile], advance: Advance) -> Iterator[Finished]:
+        """Photos of the run or others, in their order. Raises ``InputError`` if one cannot be read."""
+        budget = Budget(machine.available_memory() // 2, Path(tempfile.gettempdir()))
+        batch = 1 if self.branch.device == "cpu" else 16
+        with closing(each(photos, [self.branch], budget, deep_ceiling=self.deep_ceiling, batch=batch)) as steps:
+            for done in steps:
+                if isinstance(done, Failed):
+                    raise InputError(f"Cannot read {done.path!r}: {done.reason}.")
+                yield done
+                advance(1)
+
+
+def _branch(used: dict[str, Any], ceiling: int, config: ScanConfig) -> Branch:
+    device, _ = machine.choose_device("auto")
+    backbone = load_backbone(str(used["name"]), tuple(used["layers"]), torch.device(device))
+    if backbone.weights_sha256 != used["weights_sha256"]:
+        raise BackboneError(
+            f"The run was made with weights {used['weights_sha256'][:12]} of {used['name']}; installed are "
+            f"{backbone.weights_sha256[:12]}. Scan the photos again with these."
+        )
+    shape = int(used["working_size"]["height"]), int(used["working_size"]["width"])
+    branch = Branch(backbone, shape, tuple(used["radii"]), bool(used["join"]), device)
+    branch.cache = FeatureCache(cache_dir(), branch.cache_settings(shape, ceiling)) if config.cache else None
+    return branch

@@ -1,0 +1,171 @@
+"""The folder ``taught/`` of a run: the examples that a user has given, and what they change.
+
+Kept so that a decision about a family, another example or ``--undo`` can tell what the photos alone say from what was
+taught. It knows files and arrays; how far a photo is from an example is computed in ``teaching``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Literal
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.errors import InputError
+from blemish.judgement import Call
+from blemish.paths import RUN_TAUGHT
+from blemish.rescoring import write_arrays
+from blemish.scoring.examples import Examples, taught_maps
+
+__all__ = ["Example", "Lesson", "Taught", "read", "said_in"]
+
+Float32 = npt.NDArray[np.float32]
+LESSONS, TOKENS, MAPS = "lessons.json", "tokens.npz", "maps.npz"
+PER_MAP = ("base", "good", "lift")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One photo that was given, or a family of the run."""
+
+    kind: Literal["good", "defect"]
+    path: str  # in the run, or where it lies; "family 2"
+    sha256: str  # of the file; empty for a family
+    share: float = 0.0  # of the picture under the mask of a defect
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What was taught in one go. ``tokens``: of each matching pass, numbered by ``examples``."""
+
+    examples: tuple[Example, ...]
+    tokens: tuple[Examples, ...]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """All that was taught, and its effect. ``paths`` are the photos in the order of the arrays."""
+
+    features: str  # what made the tokens
+    lessons: tuple[Lesson, ...]
+    said: Mapping[str, Call]  # path -> what an example says about a photo of the run itself
+    paths: tuple[str, ...]
+    embeddings: Float32  # (B, E) of whole photos
+    base: Float32  # (B, h, w) maps as the photos alone have them
+    good: Float32  # (B, h, w) distance to the good examples; (B, 0, 0) where there are none
+    lift: Float32  # (B, h, w) how much nearer each token is to a defect than to anything normal
+
+    @property
+    def maps(self) -> Float32:
+        """(B, h, w) as the photos and the examples together have them."""
+        return taught_maps(self.base, self.good, self.lift)
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        return tuple(example for lesson in self.lessons for example in lesson.examples)
+
+    def with_base(self, base: Float32, paths: Sequence[str]) -> Taught:
+        """The same examples over other maps, whose photos may be in another order."""
+        row = {path: at for at, path in enumerate(self.paths)}
+        order = np.array([row[path] for path in paths], dtype=np.intp)
+        return replace(
+            self,
+            paths=tuple(paths),
+            base=base,
+            embeddings=self.embeddings[order],
+            good=self.good[order],
+            lift=self.lift[order],
+        )
+
+    def write(self, folder: Path) -> None:
+        """Fill a new ``folder``."""
+        folder.mkdir()
+        arrays = [(name, getattr(self, name)) for name in (*PER_MAP, "embeddings")]
+        write_arrays(folder / MAPS, arrays)
+        tokens = [
+            (f"{field.name}{number}.{at}", getattr(one, field.name))
+            for number, lesson in enumerate(self.lessons)
+            for at, one in enumerate(lesson.tokens)
+            for field in fields(one)
+        ]
+        write_arrays(folder / TOKENS, [(name, _half(values)) for name, values in tokens])
+        facts = {
+            "features": self.features,
+            "lessons": [
+                {"passes": len(lesson.tokens), "examples": [asdict(example) for example in lesson.examples]}
+                for lesson in self.lessons
+            ],
+            "said": dict(self.said),
+            "paths": list(self.paths),
+        }
+        (folder / LESSONS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _half(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return values.astype(np.float16) if values.dtype == np.float32 else values
+
+
+def read(run: Path) -> Taught | None:
+    """What the run was taught; None if nothing. Raises ``InputError`` if it is damaged."""
+    folder = run / RUN_TAUGHT
+    if not folder.is_dir():
+        return None
+    try:
+        facts = json.loads((folder / LESSONS).read_text(encoding="utf-8"))
+        with np.load(folder / MAPS, allow_pickle=False) as maps, np.load(folder / TOKENS, allow_pickle=False) as stored:
+            return Taught(
+                features=str(facts["features"]),
+                lessons=tuple(
+                    Lesson(
+                        tuple(Example(**example) for example in lesson["examples"]),
+                        tuple(_examples(stored, number, at) for at in range(int(lesson["passes"]))),
+                    )
+                    for number, lesson in enumerate(facts["lessons"])
+                ),
+                said=_said(facts),
+                paths=tuple(facts["paths"]),
+                embeddings=maps["embeddings"],
+                **{name: maps[name] for name in PER_MAP},
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+        raise _damaged(folder, error) from error
+
+
+def said_in(run: Path) -> dict[str, Call]:
+    """Only what the examples say about photos of the run. Raises as ``read``."""
+    file = run / RUN_TAUGHT / LESSONS
+    if not file.parent.is_dir():
+        return {}
+    try:
+        return _said(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(file.parent, error) from error
+
+
+def _examples(stored: Mapping[str, npt.NDArray[np.generic]], number: int, at: int) -> Examples:
+    values = {field.name: stored[f"{field.name}{number}.{at}"] for field in fields(Examples)}
+    return Examples(
+        **{
+            name: array.astype(np.float32 if array.dtype == np.float16 else array.dtype)
+            for name, array in values.items()
+        }
+    )
+
+
+def _said(facts: Mapping[str, Mapping[str, Call]]) -> dict[str, Call]:
+    said = dict(facts["said"])
+    if not set(said.values()) <= {"ok", "blemished"}:
+        raise ValueError("an example says neither ok nor blemished")
+    return said
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{str(folder)!r} is missing a file or damaged ({error}). Scan the photos again, then teach again; features "
+        "are cached, so it is quicker than the first time."
+    )

@@ -1,0 +1,325 @@
+"""Teaching: good photos and marked defects that the user has, put to use on a finished run.
+
+The photos are not compared with each other again: each is compared with the examples, which takes seconds, and its own
+map from the scan is kept beside. Every lesson is kept in the run, and the last one can be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish import run_cache, taught, verdict_file
+from blemish.decisions import read_decisions
+from blemish.errors import InputError, UnreadablePhoto
+from blemish.inputs.images import PhotoFile, find_photos, probe, read_photo, resize
+from blemish.inputs.marks import read_mark
+from blemish.judgement import Call
+from blemish.paths import RUN_CACHE, RUN_TAUGHT, RUN_VERDICT
+from blemish.progress import Progress, Silent
+from blemish.renewing import Renewal, renew, require_renewable
+from blemish.rescoring import Evidence
+from blemish.result import RGB, Result
+from blemish.revisiting import Revisit
+from blemish.scoring.defects import cover, margin, members, raised, typical
+from blemish.scoring.examples import Examples, nearer, to_good
+from blemish.scoring.fusion import mean_maps
+from blemish.scoring.memory import nearest
+from blemish.scoring.mutual import image_scores, rscin
+from blemish.sinks.families import read as read_families
+from blemish.taught import Example, Lesson, Taught
+
+__all__ = ["Teaching", "teach"]
+
+Float32 = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+NONE = np.zeros((0, 0), np.float32)  # the map of a photo that has nothing to be compared with
+TYPICAL = 9  # photos of the run that a token is compared with, to tell how far it is from a typical one
+
+Mark = str | Path | Bools  # a mask's file, a box "left,top,right,bottom", or the mask itself
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What a lesson did. ``alike``: photos that hold something more like a taught defect than like anything normal;
+    None where no defect was taught. ``moved``: photos whose call has changed."""
+
+    result: Result
+    examples: tuple[Example, ...]
+    alike: int | None
+    moved: int
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        moved = f"{self.moved} photo{' is' if self.moved == 1 else 's are'} judged differently"
+        kinds = [example.kind for example in self.examples]
+        if not kinds:
+            return f"Nothing is taught any more; {moved}."
+        counts = ((kinds.count("good"), "good"), (kinds.count("defect"), "defective"))
+        said = " and ".join(f"{count} {name}" for count, name in counts if count)
+        words = f"Taught by {said} example{'s' * (len(kinds) > 1)}; {moved}."
+        if self.alike == 0:
+            words += " Nothing here looks more like a marked defect than like a typical photo, so no score was raised."
+        elif self.alike:
+            words += f" {self.alike} photos show something that looks like a marked defect."
+        return words
+
+
+def teach(
+    run: str | Path,
+    *,
+    good: Sequence[str | Path] = (),
+    defects: Sequence[tuple[str | Path, Mark]] = (),
+    families: Sequence[int] = (),
+    undo: bool = False,
+    progress: Progress | None = None,
+) -> Teaching:
+    """Score the photos of a finished ``run`` again with what the user knows, and replace its files.
+
+    ``good``: photos without any flaw, or folders of them. ``defects``: photos with a mask of the defect, a box
+    ``"left,top,right,bottom"`` in pixels, or an array (H, W). ``families``: numbers of recurring flaws of the run.
+    A photo is a file, or the path of one of the run's. ``undo``: the last lesson is taken back instead.
+    Raises ``InputError`` for a mask that is empty or of another size, a photo that was given before, and a run that is
+    not there; ``OutputError`` or ``RunError`` if the run cannot be written."""
+    progress = progress or Silent()
+    given = bool(good or defects or families)
+    if undo == given:
+        raise InputError("Give good photos, a defect with its mask or a family; or undo the last lesson.")
+    path = Path(run).expanduser().resolve()
+    require_renewable(path)
+    visit = Revisit.open(path, "taught")
+    before = taught.read(path)
+    lessons = before.lessons if before else ()
+    if undo:
+        if not lessons:
+            raise InputError(f"{path.name!r} was not taught anything, so there is nothing to undo.")
+        lessons = lessons[:-1]
+    else:
+        lessons = (*lessons, _lesson(visit, good, defects, families, before.examples if before else (), progress))
+    return _apply(visit, lessons, before, progress)
+
+
+def _lesson(
+    visit: Revisit,
+    good: Sequence[str | Path],
+    defects: Sequence[tuple[str | Path, Mark]],
+    families: Sequence[int],
+    known: Sequence[Example],
+    progress: Progress,
+) -> Lesson:
+    photos = [_photo(one, visit) for one in _listed(good, visit)]
+    marked = [_photo(one, visit) for one, _ in defects]
+    masks: list[Bools | None] = [None] * len(photos)
+    masks += [_mask(photo, mark) for photo, (_, mark) in zip(marked, defects, strict=True)]
+    photos += marked
+    said = {example.sha256: example for example in known}
+    examples: list[Example] = []
+    tokens: list[list[Examples]] = []
+    with progress.stage("reading examples", len(photos)) as advance:
+        for photo, mask, done in zip(photos, masks, visit.see(photos, advance), strict=True):
+            sha256, number = done.ready.sha256, len(known) + len(examples)
+            if earlier := said.get(sha256):
+                raise InputError(
+                    f"{photo.path!r} was given before, as {earlier.kind} ({earlier.path!r}). Leave it out, or take the "
+                    "last lesson back with --undo."
+                )
+            share = 0.0 if mask is None else float(mask.mean())
+            said[sha256] = example = Example("good" if mask is None else "defect", photo.path, sha256, share)
+            examples.append(example)
+            tokens.append([_tokens(number, grid, mask) for grid in done.seen[0].grids])
+    for family in families:
+        number = len(known) + len(examples)
+        examples.append(Example("defect", f"family {family}", ""))
+        tokens.append(_of_family(number, family, visit))
+    return Lesson(tuple(examples), tuple(Examples.joined(one) for one in zip(*tokens, strict=True)))
+
+
+def _listed(good: Sequence[str | Path], visit: Revisit) -> list[str | Path]:
+    """Folders of good photos become their photos."""
+    found: list[str | Path] = []
+    for one in good:
+        folder = Path(one).expanduser()
+        if str(one) not in visit.photos and folder.is_dir():
+            found += [photo.file for photo in find_photos(folder)[0]]
+        else:
+            found.append(one)
+    return found
+
+
+def _photo(given: str | Path, visit: Revisit) -> PhotoFile:
+    """A photo of the run keeps the path that it has there."""
+    if photo := visit.photos.get(str(given)):
+        return photo
+    file = Path(given).expanduser()
+    if not file.is_file():
+        raise InputError(
+            f"There is no photo {str(given)!r}, neither as a file nor in the run {visit.run.name!r}. "
+            "Type the path of a file, or a path as results.csv has it."
+        )
+    real = file.resolve()
+    for photo in visit.photos.values():
+        if photo.file.name == file.name and photo.file.resolve() == real:
+            return photo
+    return PhotoFile(str(given), file)
+
+
+def _mask(photo: PhotoFile, mark: Mark) -> Bools:
+    try:
+        header = probe(photo)
+    except UnreadablePhoto as error:
+        raise InputError(f"Cannot read {photo.path!r}: {error}.") from error
+    return read_mark(mark, photo.path, (header.height, header.width))
+
+
+def _tokens(number: int, grid: Float32, mask: Bools | None) -> Examples:
+    """Of one example, whose tokens are ``grid: (h, w, C)``: all of a good photo, those under the mask of a defect."""
+    if mask is None:
+        return Examples.of(number, good=grid.reshape(-1, grid.shape[2]))
+    under, _ = members(cover(mask, (grid.shape[0], grid.shape[1])))
+    return Examples.of(number, defects=grid[under])
+
+
+def _of_family(number: int, family: int, visit: Revisit) -> list[Examples]:
+    """The look of a family; it is known in the first pass only."""
+    there = [str(one.number) for one in read_families(visit.run / "families.json")]
+    if str(family) not in there:
+        raise InputError(f"{visit.run.name!r} has no family {family}; it has {', '.join(there) or 'none'}.")
+    look = run_cache.read(visit.run / RUN_CACHE).looks[family - 1]
+    if look is None or look.features != visit.features:
+        raise InputError(f"The look of family {family} is not known. Mark it on one of its photos: --defect, --mask.")
+    others = len(visit.manifest["backbones"][0]["grids"]) - 1
+    return [Examples.of(number, defects=tokens) for tokens in (look.tokens, *[look.tokens[:0]] * others)]
+
+
+def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, progress: Progress) -> Teaching:
+    """Compare every photo of the run with the examples of all lessons, and write the run anew."""
+    families = read_families(visit.run / "families.json")
+    rows = visit.scored
+    paths = tuple(row.path for row in rows)
+    kept = verdict_file.read(visit.run / RUN_VERDICT)
+    old = np.asarray(kept.grids)
+    now = _compared(visit, lessons, before.with_base(before.base, paths).base if before else old, paths, progress)
+    shape = visit.branch.shape
+    scores = image_scores(now.maps, shape, visit.config.image_score)
+    if visit.config.rscin:
+        scores = rscin(scores, now.embeddings, visit.config.rscin)
+    pixels, jpeg = _pictures(visit, paths)
+    result = renew(
+        Renewal(
+            run=visit.run,
+            manifest=visit.manifest,
+            rows=visit.rows,
+            paths=paths,
+            old_maps=old,
+            new_maps=now.maps,
+            scores=scores,
+            shape=shape,
+            evidence=Evidence(
+                now.embeddings, scores_are_distances=visit.config.image_score == "max" and not visit.config.rscin
+            ),
+            families=families,
+            decisions=read_decisions(visit.run),
+            said=now.said,
+            pixels=pixels,
+            jpeg=jpeg,
+            keep={RUN_TAUGHT: now.write} if lessons else {},
+        ),
+        progress,
+    )
+    calls = {row.path: row.verdict for row in rows}
+    return Teaching(
+        result=result,
+        examples=now.examples,
+        alike=int((now.lift.max(axis=(1, 2)) > 0).sum()) if now.lift.size else None,
+        moved=sum(photo.verdict != calls[photo.path] for photo in result.scored),
+    )
+
+
+def _compared(
+    visit: Revisit, lessons: Sequence[Lesson], base: Float32, paths: tuple[str, ...], progress: Progress
+) -> Taught:
+    """How far every token of the run is from the examples. Passes of different grids meet on the finest."""
+    examples = [example for lesson in lessons for example in lesson.examples]
+    passes = [Examples.joined(one) for one in zip(*(lesson.tokens for lesson in lessons), strict=True)]
+    drawn = _typical(visit, paths, examples, progress) if any(len(one.defects) for one in passes) else {}
+    said: dict[str, Call] = {}
+    good, near, embeddings = [], [], []
+    with progress.stage("comparing", len(paths)) as advance:
+        for done in visit.see([visit.photos[path] for path in paths], advance):
+            (seen,) = done.seen
+            path = done.ready.file.path
+            own = [at for at, example in enumerate(examples) if example.sha256 == done.ready.sha256]
+            for at in own:
+                said[path] = "ok" if examples[at].kind == "good" else "blemished"
+            to: list[Float32] = []
+            by: list[Float32] = []
+            for at, (grid, all_examples) in enumerate(zip(seen.grids, passes, strict=False)):
+                tokens, others = grid.reshape(-1, grid.shape[2]), all_examples.without(own)
+                if (distance := to_good(tokens, others)) is not None:
+                    to.append(distance.reshape(1, *grid.shape[:2]))
+                references = [one[at] for name, one in drawn.items() if name != path]
+                if references and (gain := nearer(tokens, others, _to_typical(tokens, references))) is not None:
+                    by.append(gain.reshape(1, *grid.shape[:2]))
+            good.append(mean_maps(to)[0] if to else NONE)
+            near.append(mean_maps(by)[0] if by else NONE)
+            embeddings.append(seen.embedding)
+    lifted = _stacked(near)
+    if lifted.size:
+        none = np.zeros_like(lifted)
+        lifted = raised(lifted, none, margin(lifted, none))
+    return Taught(visit.features, tuple(lessons), said, paths, np.stack(embeddings), base, _stacked(good), lifted)
+
+
+def _typical(
+    visit: Revisit, paths: Sequence[str], examples: Sequence[Example], progress: Progress
+) -> dict[str, list[Float32]]:
+    """Path -> tokens (N, C) by pass of a few photos of the run that stand for its typical one."""
+    marked = {example.path for example in examples if example.kind == "defect"}
+    others = [path for path in paths if path not in marked]
+    drawn = np.random.default_rng(0).permutation(len(others))[:TYPICAL]
+    photos = [visit.photos[others[at]] for at in sorted(drawn)]
+    with progress.stage("reading typical photos", len(photos)) as advance:
+        return {
+            done.ready.file.path: [grid.reshape(-1, grid.shape[2]) for grid in done.seen[0].grids]
+            for done in visit.see(photos, advance)
+        }
+
+
+def _to_typical(tokens: Float32, photos: Sequence[Float32]) -> Float32:
+    """(N,) distance of ``tokens: (N, C)`` to a typical photo of ``photos``, each (N, C)."""
+    return typical(np.stack([nearest(tokens, photo) for photo in photos]))
+
+
+def _stacked(maps: Sequence[Float32]) -> Float32:
+    """(B, h, w); a photo that is the only good example has no distance to another, and (B, 0, 0) if none has one."""
+    shapes = {one.shape for one in maps if one.size}
+    if not shapes:
+        return np.zeros((len(maps), 0, 0), np.float32)
+    (shape,) = shapes
+    return np.stack([one if one.size else np.zeros(shape, np.float32) for one in maps])
+
+
+def _pictures(visit: Revisit, paths: Sequence[str]) -> tuple[Callable[[int], RGB], Callable[[int, int], bytes] | None]:
+    """A photo's pixels at the working resolution, and its encoded picture where the run has kept some."""
+    if (visit.run / RUN_CACHE).is_dir():
+        cache = run_cache.read(visit.run / RUN_CACHE)
+        number = {path: at for at, path in enumerate(cache.paths)}
+        return (
+            lambda photo: cache.pixels(number[paths[photo]]),
+            lambda photo, longest: cache.jpeg(number[paths[photo]], longest),
+        )
+    branch = visit.branch
+
+    def read(photo: int) -> RGB:
+        try:
+            decoded = read_photo(visit.photos[paths[photo]], at_least=branch.shape, deep_ceiling=visit.deep_ceiling)
+        except UnreadablePhoto:  # removed a moment ago: its scores stand, its picture is grey
+            return np.full((*branch.shape, 3), 128, np.uint8)
+        return resize(decoded.pixels, branch.shape, branch.backbone.facts.resize)
+
+    return read, None
