@@ -1,7 +1,9 @@
 """A few normal photos as the only memory: our image score beside the published AnomalyDINO's, on the same tokens.
 
-    export BLEMISH_DATA=../shared/data
-    (python benchmarks/few_shot.py report; python benchmarks/few_shot.py study) > benchmarks/few_shot.md
+    BLEMISH_DATA=../shared/data python benchmarks/few_shot.py report
+    BLEMISH_DATA=../shared/data python benchmarks/few_shot.py study
+
+The first is the table of `few_shot.md`; the second repeats on fewer photos the exploration noted there.
 
 Every real set is cut in two: every second photo of a kind. The study, which chose our rule, sees the first half only,
 the report the second; references come from the half that is judged and are left out of the photos judged. A set of
@@ -95,8 +97,7 @@ def flat(tokens: Float32) -> Float32:
 
 def report(data: Path) -> None:
     print("# A few normal photos as the only memory\n")
-    print(f"Measured {date.today()}. Commands:\n\n    export BLEMISH_DATA=../shared/data")
-    print("    (python benchmarks/few_shot.py report; python benchmarks/few_shot.py study) > benchmarks/few_shot.md\n")
+    print(f"Measured {date.today()}. Command: `BLEMISH_DATA=../shared/data python benchmarks/few_shot.py report`\n")
     print(
         f"Means over {CHOICES} random choices of k good photos as references, effnet-lite2 at the default size. Peer:"
     )
@@ -147,7 +148,8 @@ def pixels(
 
 
 def study(data: Path) -> None:
-    print("## What the rule was chosen from\n")
+    print("## What the rule is chosen from\n")
+    print(f"Measured {date.today()}. Command: `BLEMISH_DATA=../shared/data python benchmarks/few_shot.py study`\n")
     print(
         f"The first half of every real set, of which about {STUDIED} good and {STUDIED} flawed photos are judged, and"
     )

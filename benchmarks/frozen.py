@@ -22,7 +22,6 @@ import numpy.typing as npt
 from blemish.metrics.ranking import auroc
 from blemish.verdict.rejection import Band
 from frozen_detectors import (
-    Frozen,
     Judged,
     at_random,
     centres,
@@ -39,6 +38,7 @@ from frozen_pools import Pool, get_pool
 SELECTION, REPORTED = ("cookies", "tiles1", "washer"), ("aliens", "tiles2", "board")
 SELECTION_R, REPORTED_R = ("washer-r", "tiles5-r"), ("board-r", "tiles-r", "tinted-r")
 SHARE = 0.2  # of the photos that are defective, in what is frozen and in what is judged
+GROUPS = (1, 2, 3)  # of recurring flaws, a third of the photos together
 DRAWS = 2  # each both ways
 CHOICES: dict[str, dict[str, Any]] = {
     "as it is": {"apart": True},
@@ -151,7 +151,7 @@ def families(folder: Path) -> None:
     print(f"|{'---|' * 13}")
     for part, names in (("selection", SELECTION_R), ("reported", REPORTED_R)):
         for pool in pools(folder, names):
-            for groups in (1, 2):
+            for groups in GROUPS:
                 found = [
                     value for seed in range(DRAWS) for value in _families(pool, recurring_halves(pool, groups, seed))
                 ]
@@ -168,7 +168,7 @@ def _families(pool: Pool, both: Iterator[tuple[Any, Any]]) -> Iterator[list[floa
             batch = judge(pool, rows, families=searched)
             frozen = freeze(pool, batch)
             scores = frozen.scores(pool, others)
-            threshold = renewed(pool, batch, frozen)
+            threshold = batch.estimated.best()
             columns.append(
                 (
                     float((batch.ok & flawed).sum()),
@@ -179,12 +179,6 @@ def _families(pool: Pool, both: Iterator[tuple[Any, Any]]) -> Iterator[list[floa
                 )
             )
         yield [value for pair in zip(*columns, strict=True) for value in pair]
-
-
-def renewed(pool: Pool, batch: Judged, frozen: Frozen) -> float:
-    """The threshold as the frozen scores of the batch's own photos suggest it, on the batch's scale."""
-    own = frozen.line(frozen.own).astype(np.float32)
-    return opinion(pool, batch.rows, own, batch.carriers).best()
 
 
 def thresholds(folder: Path) -> None:

@@ -22,6 +22,7 @@ from frozen_pools import Pool
 from recurrence_batches import Matches, Tokens, refined
 
 K = 1
+RECURRING_PHOTOS = 24  # of both halves together, where a pool has as many
 VOTES = 0.3  # share of the other photos, the default of a scan
 
 Float32 = npt.NDArray[np.float32]
@@ -103,7 +104,7 @@ class Frozen:
 
     def scores(self, pool: Pool, rows: Ints) -> Float64:
         """(R,) on the batch's scale."""
-        return self.line(self.maps(pool, rows).max(axis=1))
+        return np.asarray(self.line(self.maps(pool, rows).max(axis=1)))
 
 
 def distances(pool: Pool, rows: Ints, bank: Float32, owner: Ints, k: int) -> Float32:
@@ -182,13 +183,13 @@ def halves(pool: Pool, share: float, seed: int) -> Iterator[tuple[Ints, Ints]]:
 
 
 def recurring_halves(pool: Pool, groups: int, seed: int) -> Iterator[tuple[Ints, Ints]]:
-    """The same, a third of each half with flaws that recur, in both halves the same ones: one group, or two."""
+    """The same, a third of each half with flaws that recur, in both halves the same ones: ``groups``, 1 to 3."""
     rng = np.random.default_rng(seed)
-    names = ["recurring-1"] if groups == 1 else ["recurring-2", "recurring-3"]
+    names = {1: ["recurring-1"], 2: ["recurring-2", "recurring-3"]}.get(groups, [f"recurring-{n}" for n in (1, 2, 3)])
     halved: list[list[int]] = [[], []]
     for kind in (*names, "sporadic"):
         rows = rng.permutation(np.flatnonzero(pool.kinds == kind))
-        few = rows if kind != "sporadic" else rows[:4]
+        few = rows[: 4 if kind == "sporadic" else RECURRING_PHOTOS // groups]
         for at in (0, 1):
             halved[at] += few[at::2].tolist()
     free = ~np.isin(pool.specimens, pool.specimens[np.concatenate(halved).astype(int)])

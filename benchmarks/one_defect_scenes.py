@@ -28,10 +28,11 @@ from blemish.scoring.mutual import neighbours
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
+Pair = tuple[float, float]  # image AUROC, pixel AP
 
 PER_KIND, GOOD = 14, 40  # photos of a real set at most
 SIZE, PATCH = 512, 16
-STRIDE = 4  # of the pixels that pixel AP is measured on
+STRIDE = 8  # of the pixels that pixel AP is measured on
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Scene:
     taught: list[int]
     goods: list[int]
     batch: list[int]
-    known: dict[int, tuple[Float32, tuple[float, float]]] = field(default_factory=dict)
+    known: dict[int, tuple[Float32, Pair]] = field(default_factory=dict)
 
     @cached_property
     def tests(self) -> npt.NDArray[np.intp]:

@@ -12,10 +12,9 @@ from blemish.scoring.defects import cover, likeness, margin, members, raised
 from blemish.scoring.memory import nearest, spread, windows
 from blemish.scoring.mutual import neighbours
 from blemish.scoring.weights import STRATEGIES, choose, weighted
-from one_defect_scenes import Scene
+from one_defect_scenes import Pair, Scene
 
 Float32 = npt.NDArray[np.float32]
-Pair = tuple[float, float]
 
 WINDOWS = (1, 2, 3)
 COPIES = 12  # of the flawed photo, and as many of the good one

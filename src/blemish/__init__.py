@@ -10,6 +10,9 @@
     run.save("photos-blemish")
     blemish.decide("photos-blemish", 1, "variant")  # family 1 is legitimate: score again
     blemish.rejudge("photos-blemish", max_false_alarms=0.01)  # another threshold, without scoring again
+    blemish.teach("photos-blemish", good=["sound.jpg"], defects=[("scratch.jpg", "scratch-mask.png")])
+    blemish.freeze("photos-blemish", "part.blemish")  # a detector for one photo
+    blemish.Detector.load("part.blemish").check("next.jpg").verdict
 
 Importing this costs nothing: every name is loaded when it is first used.
 """
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from blemish.diagnosing import diagnose as diagnose
     from blemish.errors import BlemishError as BlemishError
     from blemish.evaluation import evaluate as evaluate
+    from blemish.freezing import freeze as freeze
+    from blemish.frozen import Checked as Checked
+    from blemish.frozen import Detector as Detector
     from blemish.judgement import Interval as Interval
     from blemish.judgement import Judgement as Judgement
     from blemish.judgement import Region as Region
@@ -37,10 +43,13 @@ if TYPE_CHECKING:
     from blemish.result import Photo as Photo
     from blemish.result import Result as Result
     from blemish.scanning import scan as scan
+    from blemish.teaching import teach as teach
 
 __all__ = [
     "BlemishError",
+    "Checked",
     "Decision",
+    "Detector",
     "Family",
     "FamilyConfig",
     "Interval",
@@ -53,14 +62,18 @@ __all__ = [
     "decide",
     "diagnose",
     "evaluate",
+    "freeze",
     "read_decisions",
     "rejudge",
     "scan",
+    "teach",
 ]
 
 _HOME = {
     "BlemishError": "errors",
+    "Checked": "frozen",
     "Decision": "result",
+    "Detector": "frozen",
     "Family": "result",
     "FamilyConfig": "config",
     "Interval": "judgement",
@@ -73,9 +86,11 @@ _HOME = {
     "decide": "deciding",
     "diagnose": "diagnosing",
     "evaluate": "evaluation",
+    "freeze": "freezing",
     "read_decisions": "decisions",
     "rejudge": "rejudging",
     "scan": "scanning",
+    "teach": "teaching",
 }
 
 

@@ -6,7 +6,7 @@ It chooses whose tokens are kept and what a score means; how a detector is asked
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,16 +20,20 @@ from blemish.bundle import SUFFIX, Bundle, DetectorFacts
 from blemish.errors import ConfigError, InputError, OutputError
 from blemish.features.packing import pack
 from blemish.frozen import scored
+from blemish.judgement import Interval
+from blemish.judging import estimate_of
 from blemish.paths import RUN_CACHE, RUN_VERDICT
 from blemish.progress import Progress, Silent
+from blemish.rescoring import Evidence
 from blemish.result import Photo, upsample
 from blemish.revisiting import Revisit
 from blemish.run_cache import read as read_run_cache
 from blemish.scoring.calibration import Line, line_through
-from blemish.scoring.coreset import SIZE, farthest_first, ordinary, thinned
+from blemish.scoring.coreset import SIZE, farthest_first, folds, ordinary, thinned
 from blemish.scoring.examples import BOOST
 from blemish.scoring.memory import Memory
 from blemish.sinks.families import read as read_families
+from blemish.verdict.wording import one_in
 
 __all__ = ["Frozen", "freeze"]
 
@@ -38,7 +42,6 @@ Ints = npt.NDArray[np.intp]
 
 FEWEST = 3  # good photos that a bank is made of
 PHOTOS = 400  # good photos that tokens are drawn from, and photos that the scale is learnt from
-NEAREST = 3  # tokens whose mean distance counts (benchmarks/frozen.md)
 SMALLEST, LARGEST = 50, 50_000  # tokens of a bank
 TOP = 1  # the score is the map's largest value, as that of the run
 
@@ -50,14 +53,6 @@ class Frozen:
     file: Path
     facts: DetectorFacts
     line: Line
-
-
-@dataclass(frozen=True)
-class _Bank:
-    """The tokens of one pass (M, C), and the number of the photo that each is from."""
-
-    tokens: Float32
-    photo: Ints
 
 
 def freeze(
@@ -84,17 +79,58 @@ def freeze(
     _require_frozen_rule(visit)
     kept = verdict_file.read(path / RUN_VERDICT)
     good = _good(visit)
-    banks = _banks(visit, good, kept.grids, tokens, progress)
+    candidates = _candidates(visit, good, kept.grids, progress)
+    banks = _banks(candidates, visit.scored, good, tokens, progress)
+    own = _own(visit, banks, progress)
+    line = line_through(own.scores, [visit.scored[row].score or 0.0 for row in own.rows])
     memories = tuple(
-        Memory(bank.tokens, np.zeros((0, bank.tokens.shape[1]), np.float32), k=NEAREST) for bank in banks
+        Memory(bank, found, scale=line.scale, offset=line.offset, boost=BOOST)
+        for bank, found in zip(banks.whole, _defects(visit, banks.whole), strict=True)
     )
-    line = _line(visit, good, banks, memories, progress)
-    defects = _defects(visit, len(banks))
-    memories = tuple(
-        replace(memory, defects=found, scale=line.scale, offset=line.offset, boost=BOOST)
-        for memory, found in zip(memories, defects, strict=True)
+    facts = _facts(visit, kept.level, memories, line, _false_alarms(visit, own, line), candidates.digests)
+    bundle.write(Bundle(facts, memories, pack(visit.branch.backbone) if embed else {}), file)
+    return Frozen(file, facts, line)
+
+
+def _facts(
+    visit: Revisit, level: float, memories: Sequence[Memory], line: Line, rate: Interval, digests: Sequence[str]
+) -> DetectorFacts:
+    """``level``: map value that seeds a region. ``digests``: of the photos in the bank."""
+    branch, said = visit.branch, visit.manifest["verdict"]
+    threshold = float(said["threshold"])
+    return DetectorFacts(
+        product=visit.run.name,
+        backbone=branch.backbone.facts.name,
+        weights_sha256=branch.backbone.weights_sha256,
+        licence=branch.backbone.facts.licence,
+        layers=branch.backbone.layers,
+        radii=branch.radii,
+        join=branch.join,
+        height=branch.shape[0],
+        width=branch.shape[1],
+        resize=branch.backbone.facts.resize,
+        deep_ceiling=visit.deep_ceiling,
+        top=TOP,
+        threshold=threshold,
+        unsure_low=threshold - line.difference,
+        unsure_high=threshold + line.difference,
+        meaning=(
+            f"Above {threshold:.4g} a photo is blemished, {said['rule']}; about {one_in(rate.estimate)} good ones "
+            f"would be called so (90 % interval {one_in(rate.high)} to {one_in(rate.low)})."
+        ),
+        pixel_threshold=level,
+        colour_low=float(visit.manifest["colour_scale"]["low"]),
+        colour_high=float(visit.manifest["colour_scale"]["high"]),
+        photos=tuple(digests),
+        made_from={
+            "photos": len(visit.scored),
+            "good_photos": len(digests),
+            "tokens": sum(len(memory.normal) for memory in memories),
+            "defect_tokens": sum(len(memory.defects) for memory in memories),
+        },
+        made_by=version("blemish"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    raise NotImplementedError
 
 
 def _out(file: Path, overwrite: bool) -> Path:
@@ -114,6 +150,136 @@ def _require_frozen_rule(visit: Revisit) -> None:
     if visit.config.image_score != "max" or visit.config.rscin:
         raise ConfigError(
             f"{visit.run.name!r} was scored relative to its batch (image_score {visit.config.image_score}, rscin "
-            f"{visit.config.rscin or 'off'}), which a photo on its own does not have. Scan again with --image-score max "
-            "and without --rscin; features are cached, so it is quicker than the first time."
+            f"{visit.config.rscin or 'off'}), which a photo on its own lacks. Scan again with --image-score max and "
+            " without --rscin; features are cached, so it is quicker than the first time."
         )
+
+
+def _good(visit: Revisit) -> list[int]:
+    """Rows of the photos that tokens are taken from: called ok, and in no family that is a flaw or may be one."""
+    variants = {family.number for family in read_families(visit.run / "families.json") if family.kind == "variant"}
+    rows = [
+        row
+        for row, photo in enumerate(visit.scored)
+        if photo.verdict == "ok" and (photo.family is None or photo.family in variants)
+    ]
+    if len(rows) < FEWEST:
+        raise InputError(
+            f"{visit.run.name!r} has {len(rows)} photos that were called ok; a detector is made of at least {FEWEST}. "
+            "Scan more photos, or move the threshold: blemish verdict"
+        )
+    return sorted(np.random.default_rng(0).permutation(rows)[:PHOTOS].tolist())
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Tokens that a bank may be chosen from, and where they are from: by pass."""
+
+    tokens: list[Float32]  # (T, C)
+    photo: list[Ints]  # (T,) number among the good photos
+    digests: list[str]  # of these photos
+
+
+def _candidates(visit: Revisit, good: Sequence[int], maps: Float32, progress: Progress) -> _Candidates:
+    """Ordinary tokens of the ``good`` rows. ``maps: (B, h, w)`` of the run."""
+    values = np.asarray(maps[good])
+    chosen = []
+    for h, w in visit.grids:
+        allowed = ordinary(upsample(values, (h, w)).reshape(len(good), -1))
+        chosen.append(np.divmod(thinned(allowed), h * w))
+    tokens: list[list[Float32]] = [[] for _ in chosen]
+    digests = []
+    with progress.stage("reading good photos", len(good)) as advance:
+        photos = [visit.photos[visit.scored[row].path] for row in good]
+        for at, done in enumerate(visit.see(photos, advance)):
+            digests.append(done.ready.sha256)
+            for found, grid, (photo, token) in zip(tokens, done.seen[0].grids, chosen, strict=True):
+                found.append(grid.reshape(-1, grid.shape[2])[token[photo == at]])
+    return _Candidates([np.concatenate(found) for found in tokens], [photo for photo, _ in chosen], digests)
+
+
+@dataclass(frozen=True)
+class _Banks:
+    """The bank (M, C) of each pass; and for every fold of the good photos, one that is made without them."""
+
+    whole: list[Float32]
+    without: list[list[Float32]]  # fold, pass
+    fold: dict[int, int]  # row of a good photo -> its fold
+
+
+def _banks(
+    candidates: _Candidates, rows: Sequence[Photo], good: Sequence[int], size: int, progress: Progress
+) -> _Banks:
+    """Copies of a photo are in one fold. The ``size`` is shared by the passes."""
+    first = [rows[row].duplicate_of or rows[row].path for row in good]
+    kinds = {path: number for number, path in enumerate(dict.fromkeys(first))}
+    of_kind = folds(len(kinds))
+    fold = np.array([of_kind[kinds[path]] for path in first])
+    most = size // len(candidates.tokens)
+    count = int(fold.max()) + 1
+    with progress.stage("choosing tokens", size * (1 + count)) as advance:
+
+        def chosen(without: int | None) -> list[Float32]:
+            banks = []
+            for tokens, photo in zip(candidates.tokens, candidates.photo, strict=True):
+                others = tokens if without is None else tokens[fold[photo] != without]
+                banks.append(others[farthest_first(others, most, progress=advance)])
+            return banks
+
+        return _Banks(chosen(None), [chosen(one) for one in range(count)], dict(zip(good, fold.tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What a detector would say of some of the run's own photos, had they not been in it; not yet on its scale."""
+
+    rows: list[int]
+    scores: list[float]
+    maps: Float32  # (n, h, w)
+    embeddings: Float32  # (n, E)
+
+
+def _own(visit: Revisit, banks: _Banks, progress: Progress) -> _Own:
+    rows = sorted(np.random.default_rng(1).permutation(len(visit.scored))[:PHOTOS].tolist())
+    photos = [visit.photos[visit.scored[row].path] for row in rows]
+    scores, maps, embeddings = [], [], []
+    with progress.stage("learning the scale", len(rows)) as advance:
+        for row, done in zip(rows, visit.see(photos, advance), strict=True):
+            (seen,) = done.seen
+            bank = banks.without[banks.fold[row]] if row in banks.fold else banks.whole
+            score, whole = scored(seen.grids, tuple(Memory(tokens, tokens[:0]) for tokens in bank), TOP)
+            scores.append(score)
+            maps.append(whole)
+            embeddings.append(seen.embedding)
+    return _Own(rows, scores, np.stack(maps), np.stack(embeddings))
+
+
+def _false_alarms(visit: Revisit, own: _Own, line: Line) -> Interval:
+    """The share of good photos that score above the run's threshold, estimated from the detector's own scores."""
+    scores = line(own.scores)
+    photos = [replace(visit.scored[row], score=float(score)) for row, score in zip(own.rows, scores, strict=True)]
+    found = estimate_of(
+        photos,
+        np.asarray(line(own.maps), dtype=np.float32),
+        Evidence(own.embeddings),
+        read_families(visit.run / "families.json"),
+        taught.said_in(visit.run),
+    )
+    low, middle, high = found.false_alarms(np.array([visit.manifest["verdict"]["threshold"]]))[:, 0].tolist()
+    return Interval(middle, low, high)
+
+
+def _defects(visit: Revisit, banks: Sequence[Float32]) -> list[Float32]:
+    """Tokens (d, C) to look out for, by pass: marked defects, and the looks of recurring flaws, known in the first."""
+    known = taught.read(visit.run)
+    found = [[bank[:0]] for bank in banks]
+    for lesson in known.lessons if known else ():
+        for at, examples in enumerate(lesson.tokens):
+            found[at].append(examples.defects)
+    families = read_families(visit.run / "families.json")
+    if any(family.kind == "defect" for family in families):
+        looks = read_run_cache(visit.run / RUN_CACHE).looks
+        for family, look in zip(families, looks, strict=True):
+            if family.kind == "defect" and look is not None and look.features == visit.features:
+                found[0].append(look.tokens)
+    return [np.concatenate(tokens) for tokens in found]

@@ -89,9 +89,9 @@ class Detector:
         installed or has other weights."""
         file = Path(file).expanduser()
         if file.suffix == ".onnx":
-            from blemish import onnx_graph
+            from blemish.onnx_graph import load
 
-            return cls(*onnx_graph.load(file))
+            return cls(*load(file))
         found = bundle.read(file)
         return cls(found.facts, _torch_eye(found, device))
 

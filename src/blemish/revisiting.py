@@ -78,6 +78,11 @@ class Revisit:
         return tuple(row for row in self.rows if row.status == "ok")
 
     @property
+    def grids(self) -> list[tuple[int, int]]:
+        """(h, w) of each matching pass."""
+        return [(int(h), int(w)) for h, w in self.manifest["backbones"][0]["grids"]]
+
+    @property
     def features(self) -> str:
         """What makes the tokens: only those with the same can be compared."""
         return features_of(self.branch)
