@@ -58,12 +58,13 @@ class Taught:
     embeddings: Float32  # (B, E) of whole photos
     base: Float32  # (B, h, w) maps as the photos alone have them
     good: Float32  # (B, h, w) distance to the good examples; (B, 0, 0) where there are none
-    lift: Float32  # (B, h, w) how much nearer each token is to a defect than to anything normal
+    lift: Float32  # (B, h, w) what likeness to the defects adds; (B, 0, 0) where none was marked
+    trust: float  # weight of the good examples against the batch
 
     @property
     def maps(self) -> Float32:
         """(B, h, w) as the photos and the examples together have them."""
-        return taught_maps(self.base, self.good, self.lift)
+        return taught_maps(self.base, self.good, self.lift, self.trust)
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -96,6 +97,7 @@ class Taught:
         write_arrays(folder / TOKENS, [(name, _half(values)) for name, values in tokens])
         facts = {
             "features": self.features,
+            "trust": self.trust,
             "lessons": [
                 {"passes": len(lesson.tokens), "examples": [asdict(example) for example in lesson.examples]}
                 for lesson in self.lessons
@@ -120,6 +122,7 @@ def read(run: Path) -> Taught | None:
         with np.load(folder / MAPS, allow_pickle=False) as maps, np.load(folder / TOKENS, allow_pickle=False) as stored:
             return Taught(
                 features=str(facts["features"]),
+                trust=float(facts["trust"]),
                 lessons=tuple(
                     Lesson(
                         tuple(Example(**example) for example in lesson["examples"]),

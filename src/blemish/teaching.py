@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish import run_cache, taught, verdict_file
 from blemish.decisions import read_decisions
-from blemish.errors import InputError, UnreadablePhoto
+from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.inputs.images import PhotoFile, find_photos, probe, read_photo, resize
 from blemish.inputs.marks import read_mark
 from blemish.judgement import Call
@@ -26,14 +27,14 @@ from blemish.rescoring import Evidence
 from blemish.result import RGB, Result
 from blemish.revisiting import Revisit
 from blemish.scoring.defects import cover, margin, members, raised, typical
-from blemish.scoring.examples import Examples, nearer, to_good
+from blemish.scoring.examples import TRUST, Examples, nearer, to_good
 from blemish.scoring.fusion import mean_maps
 from blemish.scoring.memory import nearest
 from blemish.scoring.mutual import image_scores, rscin
 from blemish.sinks.families import read as read_families
 from blemish.taught import Example, Lesson, Taught
 
-__all__ = ["Teaching", "teach"]
+__all__ = ["Teaching", "teach", "teach_again"]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -76,6 +77,7 @@ def teach(
     good: Sequence[str | Path] = (),
     defects: Sequence[tuple[str | Path, Mark]] = (),
     families: Sequence[int] = (),
+    trust: float | None = None,
     undo: bool = False,
     progress: Progress | None = None,
 ) -> Teaching:
@@ -83,11 +85,15 @@ def teach(
 
     ``good``: photos without any flaw, or folders of them. ``defects``: photos with a mask of the defect, a box
     ``"left,top,right,bottom"`` in pixels, or an array (H, W). ``families``: numbers of recurring flaws of the run.
-    A photo is a file, or the path of one of the run's. ``undo``: the last lesson is taken back instead.
+    A photo is a file, or the path of one of the run's. ``trust``: what the good photos count against the batch, 0 to
+    1; by default as before, or a quarter: more helps where most of the batch is flawed, and hurts where a few photos do
+    not show all that is normal (benchmarks/teaching.md). ``undo``: the last lesson is taken back instead.
     Raises ``InputError`` for a mask that is empty or of another size, a photo that was given before, and a run that is
     not there; ``OutputError`` or ``RunError`` if the run cannot be written."""
     progress = progress or Silent()
-    given = bool(good or defects or families)
+    given = bool(good or defects or families or trust is not None)
+    if trust is not None and not 0 <= trust <= 1:
+        raise ConfigError(f"trust is a share from 0 to 1; received {trust}.")
     if undo == given:
         raise InputError("Give good photos, a defect with its mask or a family; or undo the last lesson.")
     path = Path(run).expanduser().resolve()
@@ -99,9 +105,21 @@ def teach(
         if not lessons:
             raise InputError(f"{path.name!r} was not taught anything, so there is nothing to undo.")
         lessons = lessons[:-1]
-    else:
+    elif good or defects or families:
         lessons = (*lessons, _lesson(visit, good, defects, families, before.examples if before else (), progress))
-    return _apply(visit, lessons, before, progress)
+    elif not lessons:
+        raise InputError(f"{path.name!r} was not taught anything yet. Give good photos, or a defect with its mask.")
+    if trust is None:
+        trust = before.trust if before else TRUST
+    return _apply(visit, lessons, before, trust, progress)
+
+
+def teach_again(run: Path, known: Taught, progress: Progress) -> Teaching | None:
+    """Teach what an earlier run was taught (``known``); None if its features were others. Raises as ``teach``."""
+    visit = Revisit.open(run, "taught")
+    if visit.features != known.features:
+        return None
+    return _apply(visit, known.lessons, None, known.trust, progress)
 
 
 def _lesson(
@@ -196,14 +214,17 @@ def _of_family(number: int, family: int, visit: Revisit) -> list[Examples]:
     return [Examples.of(number, defects=tokens) for tokens in (look.tokens, *[look.tokens[:0]] * others)]
 
 
-def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, progress: Progress) -> Teaching:
+def _apply(
+    visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, trust: float, progress: Progress
+) -> Teaching:
     """Compare every photo of the run with the examples of all lessons, and write the run anew."""
     families = read_families(visit.run / "families.json")
     rows = visit.scored
     paths = tuple(row.path for row in rows)
     kept = verdict_file.read(visit.run / RUN_VERDICT)
     old = np.asarray(kept.grids)
-    now = _compared(visit, lessons, before.with_base(before.base, paths).base if before else old, paths, progress)
+    base = before.with_base(before.base, paths).base if before else old
+    now = _compared(visit, lessons, base, paths, trust, progress)
     shape = visit.branch.shape
     scores = image_scores(now.maps, shape, visit.config.image_score)
     if visit.config.rscin:
@@ -212,7 +233,7 @@ def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, pro
     result = renew(
         Renewal(
             run=visit.run,
-            manifest=visit.manifest,
+            manifest=_manifest(visit, now.examples),
             rows=visit.rows,
             paths=paths,
             old_maps=old,
@@ -240,8 +261,21 @@ def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, pro
     )
 
 
+def _manifest(visit: Revisit, examples: Sequence[Example]) -> dict[str, Any]:
+    manifest = {name: value for name, value in visit.manifest.items() if name != "taught"}
+    if examples:
+        kinds = [example.kind for example in examples]
+        manifest["taught"] = {"good": kinds.count("good"), "defects": kinds.count("defect")}
+    return manifest
+
+
 def _compared(
-    visit: Revisit, lessons: Sequence[Lesson], base: Float32, paths: tuple[str, ...], progress: Progress
+    visit: Revisit,
+    lessons: Sequence[Lesson],
+    base: Float32,
+    paths: tuple[str, ...],
+    trust: float,
+    progress: Progress,
 ) -> Taught:
     """How far every token of the run is from the examples. Passes of different grids meet on the finest."""
     examples = [example for lesson in lessons for example in lesson.examples]
@@ -272,7 +306,17 @@ def _compared(
     if lifted.size:
         none = np.zeros_like(lifted)
         lifted = raised(lifted, none, margin(lifted, none))
-    return Taught(visit.features, tuple(lessons), said, paths, np.stack(embeddings), base, _stacked(good), lifted)
+    return Taught(
+        features=visit.features,
+        lessons=tuple(lessons),
+        said=said,
+        paths=paths,
+        embeddings=np.stack(embeddings),
+        base=base,
+        good=_stacked(good),
+        lift=lifted,
+        trust=trust,
+    )
 
 
 def _typical(

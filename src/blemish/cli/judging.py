@@ -107,6 +107,10 @@ def teach(
         typer.Option(help="Where the defect is: an image of the photo's size, white on it, or left,top,right,bottom."),
     ] = None,
     family: Annotated[list[int] | None, typer.Option(help="The number of a recurring flaw of the run.")] = None,
+    trust: Annotated[
+        str | None,
+        typer.Option(help="What good photos count against the batch; default 25%, more if most photos are flawed."),
+    ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last lesson back.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -127,6 +131,7 @@ def teach(
         good=good or (),
         defects=list(zip(defects, masks, strict=True)),
         families=family or (),
+        trust=share("trust", trust),
         undo=undo,
         progress=progress_for(quiet or as_json),
     )

@@ -24,6 +24,9 @@ from blemish.errors import RunError
 
 if TYPE_CHECKING:
     from blemish.config import ScanConfig, VerdictConfig
+    from blemish.progress import Progress
+    from blemish.result import Result
+    from blemish.taught import Taught
 
 __all__ = ["scan", "scan_into"]
 
@@ -154,25 +157,28 @@ def scan_into(
 ) -> Path:
     """Scan ``folder``, write the run and say what was found. Returns the run folder, by default beside the photos.
 
-    ``decisions``: a run whose decisions hold here too; by default those of the run that is replaced. Raises
+    ``decisions``: a run whose decisions and examples hold here too; by default the run that is replaced. Raises
     ``OutputError`` before anything is read if a run may not be written there, ``RunError`` if the user stops it."""
     from blemish.decisions import read_decisions
     from blemish.run import summary as verdict_of
     from blemish.run import write_sinks
     from blemish.run_folder import check_out, default_out, staging
     from blemish.scanning import scan
+    from blemish.taught import read as read_taught
 
     progress = progress_for(quiet)
     target = check_out(out or default_out(folder), folder, overwrite)
-    made = read_decisions(decisions) if decisions else read_decisions(target) if target.is_dir() else ()
+    said = decisions or target
+    made = read_decisions(said) if decisions or target.is_dir() else ()
+    known = read_taught(said)
     if made:
-        progress.note(
-            f"Honouring {len(made)} decision{'s' * (len(made) > 1)} about families from {decisions or target}"
-        )
+        progress.note(f"Honouring {len(made)} decision{'s' * (len(made) > 1)} about families from {said}")
     try:
         with staging(target, overwrite) as staged:
             result = scan(folder, settings, progress=progress, scratch=staged, decisions=made, extends=extends)
             write_sinks(result, staged, target, settings.maps, progress)
+        if known:
+            result = _taught(target, known, progress) or result
     except KeyboardInterrupt:
         again = "Type the same command to go on." if settings.cache else ""
         raise RunError(f"Stopped; {str(target)!r} was not written. {again}".rstrip()) from None
@@ -197,6 +203,19 @@ def scan_into(
             print(f"{len(result.unreadable)} files could not be read; they are listed in the report.")
         print(f"Report: {target / 'report.html'}")
     return target
+
+
+def _taught(run: Path, known: Taught, progress: Progress) -> Result | None:
+    """Examples that were given to an earlier run hold for the new one, if it sees with the same features."""
+    from blemish.teaching import teach_again
+
+    count = len(known.examples)
+    done = teach_again(run, known, progress)
+    if done is None:
+        progress.note(f"Its {count} examples were seen with another backbone or size; give them again: blemish teach")
+        return None
+    progress.note(f"Honouring {count} example{'s' * (count > 1)} that were taught before")
+    return done.result
 
 
 def _verdict(

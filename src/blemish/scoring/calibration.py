@@ -1,8 +1,8 @@
 """A frozen detector's distances on the scale of the batch that it was made from: the same number as before.
 
 Mutual scoring averages over a share of the other photos, a bank gives the nearest of few tokens: the one is a little
-larger than the other and spreads differently. Both score the batch's own photos, each against tokens of
-others; a line takes the one to the other. It knows numbers a photo; no tokens, maps or files.
+larger than the other and spreads differently. Both score the batch's own photos, each against tokens of others; a line
+takes the one to the other. It knows numbers a photo; no tokens, maps or files.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from blemish.scoring.memory import nearest
 
-__all__ = ["Examples", "nearer", "taught_maps", "to_good"]
+__all__ = ["TRUST", "Examples", "nearer", "taught_maps", "to_good"]
 
 Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
-GOOD = 0.5  # weight of the distance to the good photos; the rest is the batch's own
+TRUST = 0.25  # weight of the distance to the good photos; the rest is the batch's own
 BOOST = 1.0  # of how much nearer a token is to a defect than to a typical photo
 
 
@@ -72,8 +72,9 @@ def nearer(tokens: Float32, examples: Examples, typical: Float32) -> Float32 | N
     return typical - nearest(tokens, examples.defects) if len(examples.defects) else None
 
 
-def taught_maps(base: Float32, good: Float32, lifted: Float32) -> Float32:
+def taught_maps(base: Float32, good: Float32, lifted: Float32, trust: float = TRUST) -> Float32:
     """Maps (B, h, w) of a batch with what the examples say of it: ``good``, distances to the good photos, and
-    ``lifted``, what ``defects.raised`` gave. Either is empty where there are no such examples."""
-    maps = (1 - GOOD) * base + GOOD * good if good.size else base
+    ``lifted``, what ``defects.raised`` gave. Either is empty where there are no such examples. ``trust``: the weight of
+    the good photos."""
+    maps = (1 - trust) * base + trust * good if good.size else base
     return np.asarray(maps + BOOST * lifted if lifted.size else maps, dtype=np.float32)
