@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -31,7 +32,10 @@ SUFFIX = ".blemish"
 SCHEMA = 1  # raised when older programs would misread the file
 FORMAT = "blemish detector"
 MANIFEST, BANK, WEIGHTS = "manifest.json", "bank.safetensors", "weights/"
+NUMBERS = ("scale", "offset", "boost", "margin")  # of a memory
 LARGEST = 4 * 2**30  # bytes of one entry; more is a mistake or an attack
+LARGEST_SIZE = 2**25  # pixels a photo may be enlarged to: twice of what the largest working size has
+WEIGHTS_FILE = re.compile(r"\w[\w.-]*", re.ASCII)  # as the hub has them; nothing that leads out of a folder
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same detector is the same file
 WHAT_TO_GIVE = "Give a file that `blemish freeze RUN --out FILE` made."
 UNIT = 0.02  # how far from 1 the length of a token may be after rounding to half precision
@@ -72,11 +76,16 @@ class DetectorFacts:
         for name in ("layers", "radii"):
             known[name] = tuple(_natural(number, name) for number in known[name])
         known["photos"] = tuple(str(digest) for digest in known["photos"])
-        known["made_from"] = {str(name): int(count) for name, count in dict(known["made_from"]).items()}
+        known["made_from"] = {str(name): _natural(count, name, 0) for name, count in dict(known["made_from"]).items()}
         for name in ("height", "width", "deep_ceiling", "top"):
             known[name] = _natural(known[name], name)
         for name in ("threshold", "unsure_low", "unsure_high", "pixel_threshold", "colour_low", "colour_high"):
             known[name] = _finite(known[name], name)
+        for name in ("product", "backbone", "weights_sha256", "licence", "meaning", "made_by", "created"):
+            if not isinstance(known[name], str):
+                raise ValueError(f"{name} is {known[name]!r}")
+        if known["height"] * known["width"] > LARGEST_SIZE:
+            raise ValueError(f"the working size is {known['width']} x {known['height']}")
         if known["resize"] not in ("bilinear", "bicubic") or not isinstance(known["join"], bool):
             raise ValueError("resize or join")
         return cls(**known)
@@ -117,10 +126,12 @@ def write(bundle: Bundle, file: Path) -> None:
                 archive.writestr(ZipInfo(name, EPOCH), content)
         Path(unfinished).chmod(0o644)
         Path(unfinished).replace(file)
+        unfinished = ""
     except OSError as error:
+        raise OutputError(f"Cannot write {str(file)!r}: {error.strerror or error}. Choose another --out.") from error
+    finally:
         if unfinished:
             Path(unfinished).unlink(missing_ok=True)
-        raise OutputError(f"Cannot write {str(file)!r}: {error.strerror or error}. Choose another --out.") from error
 
 
 def read(file: Path) -> Bundle:
@@ -148,13 +159,15 @@ def read(file: Path) -> Bundle:
         if not memories:
             raise ValueError("it holds no tokens")
         weights = {name.removeprefix(WEIGHTS): content for name, content in contents.items()}
-        if any("/" in name or "\\" in name or name.startswith(".") for name in weights):
+        if not all(name.startswith(WEIGHTS) for name in contents) or not all(map(WEIGHTS_FILE.fullmatch, weights)):
             raise ValueError("a file name is not one of ours")
         return Bundle(DetectorFacts.of(manifest["facts"]), memories, weights)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {str(file)!r}. {WHAT_TO_GIVE}") from error
     except IsADirectoryError as error:
         raise InputError(f"{str(file)!r} is a folder. {WHAT_TO_GIVE}") from error
+    except PermissionError as error:
+        raise InputError(f"Cannot read {str(file)!r}: {error.strerror}. {WHAT_TO_GIVE}") from error
     except BadZipFile as error:
         raise InputError(
             f"{str(file)!r} is not a detector, or it was cut short ({error}). Copy it again, or freeze the run again."
@@ -192,7 +205,7 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _numbers(memory: Memory) -> dict[str, float | int]:
-    return {"k": memory.k, "scale": memory.scale, "offset": memory.offset, "boost": memory.boost}
+    return {name: getattr(memory, name) for name in ("k", *NUMBERS)}
 
 
 def _memory(normal: Any, defects: Any, numbers: Mapping[str, Any]) -> Memory:
@@ -203,9 +216,7 @@ def _memory(normal: Any, defects: Any, numbers: Mapping[str, Any]) -> Memory:
         normal=_unit(normal),
         defects=_unit(defects),
         k=_natural(numbers["k"], "k"),
-        scale=_finite(numbers["scale"], "scale"),
-        offset=_finite(numbers["offset"], "offset"),
-        boost=_finite(numbers["boost"], "boost"),
+        **{name: _finite(numbers[name], name) for name in NUMBERS},
     )
 
 
@@ -217,8 +228,8 @@ def _unit(tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(tokens / lengths, dtype=np.float32)
 
 
-def _natural(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def _natural(value: Any, name: str, least: int = 1) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} is {value!r}")
     return value
 

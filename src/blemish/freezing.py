@@ -26,12 +26,13 @@ from blemish.paths import RUN_CACHE, RUN_VERDICT
 from blemish.progress import Progress, Silent
 from blemish.rescoring import Evidence
 from blemish.result import Photo, upsample
-from blemish.revisiting import Revisit
+from blemish.revisiting import TYPICAL, Revisit
 from blemish.run_cache import read as read_run_cache
 from blemish.scoring.calibration import Line, line_through
 from blemish.scoring.coreset import SIZE, farthest_first, folds, ordinary, thinned
-from blemish.scoring.examples import BOOST
-from blemish.scoring.memory import Memory
+from blemish.scoring.defects import margin, slack
+from blemish.scoring.examples import BOOST, to_typical
+from blemish.scoring.memory import Memory, nearest
 from blemish.sinks.families import read as read_families
 from blemish.verdict.wording import one_in
 
@@ -43,6 +44,7 @@ Ints = npt.NDArray[np.intp]
 FEWEST = 3  # good photos that a bank is made of
 PHOTOS = 400  # good photos that tokens are drawn from, and photos that the scale is learnt from
 SMALLEST, LARGEST = 50, 50_000  # tokens of a bank
+ORDINARY_PHOTOS = 60  # of the run, from which it is learnt how alike to a defect an ordinary photo is
 TOP = 1  # the score is the map's largest value, as that of the run
 
 
@@ -83,9 +85,12 @@ def freeze(
     banks = _banks(candidates, visit.scored, good, tokens, progress)
     own = _own(visit, banks, progress)
     line = line_through(own.scores, [visit.scored[row].score or 0.0 for row in own.rows])
+    defects = _defects(visit, banks.whole)
     memories = tuple(
-        Memory(bank, found, scale=line.scale, offset=line.offset, boost=BOOST)
-        for bank, found in zip(banks.whole, _defects(visit, banks.whole), strict=True)
+        Memory(bank, found, scale=line.scale, offset=line.offset, boost=BOOST, margin=beyond)
+        for bank, found, beyond in zip(
+            banks.whole, defects, _margins(visit, banks, defects, line, progress), strict=True
+        )
     )
     facts = _facts(visit, kept.level, memories, line, _false_alarms(visit, own, line), candidates.digests)
     bundle.write(Bundle(facts, memories, pack(visit.branch.backbone) if embed else {}), file)
@@ -283,3 +288,32 @@ def _defects(visit: Revisit, banks: Sequence[Float32]) -> list[Float32]:
             if family.kind == "defect" and look is not None and look.features == visit.features:
                 found[0].append(look.tokens)
     return [np.concatenate(tokens) for tokens in found]
+
+
+def _margins(visit: Revisit, banks: _Banks, defects: Sequence[Float32], line: Line, progress: Progress) -> list[float]:
+    """By pass, how much nearer to a defect than to the bank an ordinary photo comes by chance."""
+    if not any(len(tokens) for tokens in defects):
+        return [0.0] * len(defects)
+    said = taught.said_in(visit.run)
+    rows = [row for row, photo in enumerate(visit.scored) if photo.path not in said]
+    rows = sorted(np.random.default_rng(2).permutation(rows)[:ORDINARY_PHOTOS].tolist())
+    photos = [visit.photos[visit.scored[row].path] for row in rows]
+    distances: list[list[Float32]] = [[] for _ in defects]  # by pass: (usual, found, to the defect) of each photo
+    with progress.stage("learning the margin", len(rows) + TYPICAL) as advance:
+        typical = visit.typical([path for path, call in said.items() if call == "blemished"], advance)
+        for row, done in zip(rows, visit.see(photos, advance), strict=True):
+            bank = banks.without[banks.fold[row]] if row in banks.fold else banks.whole
+            others = [tokens for path, tokens in typical.items() if path != done.ready.file.path]
+            for at, (grid, flaws) in enumerate(zip(done.seen[0].grids, defects, strict=True)):
+                if len(flaws):
+                    tokens = grid.reshape(-1, grid.shape[2])
+                    usual = to_typical(tokens, [one[at] for one in others])
+                    found = line(nearest(tokens, bank[at])).astype(np.float32)
+                    distances[at].append(np.stack([usual, found, nearest(tokens, flaws)]))
+    return [_margin(np.stack(of_pass)) if of_pass else 0.0 for of_pass in distances]
+
+
+def _margin(distances: Float32) -> float:
+    """``distances: (n, 3, N)`` to a typical photo, on the detector's scale to its bank, and to the defects."""
+    usual, found, flaw = distances[:, 0], distances[:, 1], distances[:, 2]
+    return margin(found - flaw, slack(usual, found, flaw))

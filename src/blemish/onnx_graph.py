@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["detector_graph", "load", "write"]
 
 Shape = tuple[int, int]
-ROWS = 1000  # of a bank in one product: what it makes is 4 MB of a 32 x 32 grid, and twice as slow a row if larger
+ROWS = 1000  # of a bank in one product, which bounds what similarities take: 4 MB of a grid of 32 x 32 tokens
 CUBIC = -0.5  # the antialiased bicubic kernel of torch and Pillow
 FACTS = "blemish"  # key in the file's metadata: DetectorFacts as JSON
 
@@ -150,14 +150,14 @@ def _layer_grids(nodes: Nodes, photo: Grid, backbone: Backbone) -> list[Grid]:
 
 def _map(nodes: Nodes, tokens: Grid, memory: Memory) -> Grid:
     """``Memory.map`` of every token: (1, 1, h, w)."""
-    # Reshaped last, else ONNX Runtime joins transposition and product, which then takes half as long again.
     rows = nodes.add("Transpose", tokens.name, perm=[0, 2, 3, 1])
     rows = nodes.add("Reshape", rows, nodes.whole(-1, tokens.channels))
     distance = _nearest(nodes, rows, memory.normal, memory.k)
     found = nodes.add("Mul", distance, nodes.constant(memory.scale))
     found = nodes.add("Add", found, nodes.constant(memory.offset))
     if len(memory.defects):
-        nearer = nodes.add("Relu", nodes.add("Sub", distance, _nearest(nodes, rows, memory.defects, 1)))
+        beyond = nodes.add("Add", _nearest(nodes, rows, memory.defects, 1), nodes.constant(memory.margin))
+        nearer = nodes.add("Relu", nodes.add("Sub", found, beyond))
         found = nodes.add("Add", found, nodes.add("Mul", nearer, nodes.constant(memory.boost)))
     return Grid(nodes.add("Reshape", found, nodes.whole(1, 1, *tokens.shape)), 1, tokens.shape)
 

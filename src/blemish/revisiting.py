@@ -6,12 +6,14 @@ Features come from the user's cache, so this takes a moment; where the cache has
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from blemish import machine
@@ -30,7 +32,11 @@ from blemish.result import Photo
 from blemish.run import read_rows
 from blemish.run_folder import read_manifest
 
-__all__ = ["Revisit"]
+__all__ = ["TYPICAL", "Revisit"]
+
+Float32 = npt.NDArray[np.float32]
+
+TYPICAL = 9  # photos that stand for the typical one; fifteen say hardly more (benchmarks/one_defect.md)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,16 @@ class Revisit:
                     raise InputError(f"Cannot read {done.path!r}: {done.reason}.")
                 yield done
                 advance(1)
+
+
+    def typical(self, leaving_out: Collection[str], advance: Advance) -> dict[str, list[Float32]]:
+        """Path -> tokens (N, C) by pass of a few photos, drawn at random, which stand for the typical photo."""
+        others = [photo.path for photo in self.scored if photo.path not in leaving_out]
+        drawn = sorted(np.random.default_rng(0).permutation(len(others))[:TYPICAL])
+        return {
+            done.ready.file.path: [grid.reshape(-1, grid.shape[2]) for grid in done.seen[0].grids]
+            for done in self.see([self.photos[others[at]] for at in drawn], advance)
+        }
 
 
 def _branch(used: dict[str, Any], ceiling: int, config: ScanConfig) -> Branch:

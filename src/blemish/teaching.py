@@ -25,9 +25,9 @@ from blemish.progress import Progress, Silent
 from blemish.renewing import Renewal, renew, require_renewable
 from blemish.rescoring import Evidence
 from blemish.result import RGB, Result
-from blemish.revisiting import Revisit
-from blemish.scoring.defects import cover, margin, members, raised, typical
-from blemish.scoring.examples import TRUST, Examples, nearer, to_good
+from blemish.revisiting import TYPICAL, Revisit
+from blemish.scoring.defects import Resemblance, cover, members, raised, resemblance
+from blemish.scoring.examples import TRUST, Examples, to_good, to_typical
 from blemish.scoring.fusion import mean_maps
 from blemish.scoring.memory import nearest
 from blemish.scoring.mutual import image_scores, rscin
@@ -39,19 +39,18 @@ __all__ = ["Teaching", "teach", "teach_again"]
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 NONE = np.zeros((0, 0), np.float32)  # the map of a photo that has nothing to be compared with
-TYPICAL = 9  # photos of the run that a token is compared with, to tell how far it is from a typical one
 
 Mark = str | Path | Bools  # a mask's file, a box "left,top,right,bottom", or the mask itself
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """What a lesson did. ``alike``: photos that hold something more like a taught defect than like anything normal;
-    None where no defect was taught. ``moved``: photos whose call has changed."""
+    """What a lesson did. ``resemblance``: how much of the batch looks like the marked defects, where some were.
+    ``moved``: photos whose call has changed."""
 
     result: Result
     examples: tuple[Example, ...]
-    alike: int | None
+    resemblance: Resemblance | None
     moved: int
 
     @property
@@ -64,11 +63,7 @@ class Teaching:
         counts = ((kinds.count("good"), "good"), (kinds.count("defect"), "defective"))
         said = " and ".join(f"{count} {name}" for count, name in counts if count)
         words = f"Taught by {said} example{'s' * (len(kinds) > 1)}; {moved}."
-        if self.alike == 0:
-            words += " Nothing here looks more like a marked defect than like a typical photo, so no score was raised."
-        elif self.alike:
-            words += f" {self.alike} photos show something that looks like a marked defect."
-        return words
+        return f"{words} {self.resemblance.sentence}" if self.resemblance else words
 
 
 def teach(
@@ -224,7 +219,7 @@ def _apply(
     kept = verdict_file.read(visit.run / RUN_VERDICT)
     old = np.asarray(kept.grids)
     base = before.with_base(before.base, paths).base if before else old
-    now = _compared(visit, lessons, base, paths, trust, progress)
+    now, alike = _compared(visit, lessons, base, paths, trust, progress)
     shape = visit.branch.shape
     scores = image_scores(now.maps, shape, visit.config.image_score)
     if visit.config.rscin:
@@ -256,7 +251,7 @@ def _apply(
     return Teaching(
         result=result,
         examples=now.examples,
-        alike=int((now.lift.max(axis=(1, 2)) > 0).sum()) if now.lift.size else None,
+        resemblance=alike,
         moved=sum(photo.verdict != calls[photo.path] for photo in result.scored),
     )
 
@@ -276,11 +271,15 @@ def _compared(
     paths: tuple[str, ...],
     trust: float,
     progress: Progress,
-) -> Taught:
+) -> tuple[Taught, Resemblance | None]:
     """How far every token of the run is from the examples. Passes of different grids meet on the finest."""
     examples = [example for lesson in lessons for example in lesson.examples]
     passes = [Examples.joined(one) for one in zip(*(lesson.tokens for lesson in lessons), strict=True)]
-    drawn = _typical(visit, paths, examples, progress) if any(len(one.defects) for one in passes) else {}
+    marked = any(len(one.defects) for one in passes)
+    typical: dict[str, list[Float32]] = {}
+    if marked:
+        with progress.stage("reading typical photos", TYPICAL) as advance:
+            typical = visit.typical({example.path for example in examples if example.kind == "defect"}, advance)
     said: dict[str, Call] = {}
     good, near, embeddings = [], [], []
     with progress.stage("comparing", len(paths)) as advance:
@@ -290,23 +289,27 @@ def _compared(
             own = [at for at, example in enumerate(examples) if example.sha256 == done.ready.sha256]
             for at in own:
                 said[path] = "ok" if examples[at].kind == "good" else "blemished"
-            to: list[Float32] = []
-            by: list[Float32] = []
+            tos: list[Float32] = []
+            nears: list[Float32] = []
             for at, (grid, all_examples) in enumerate(zip(seen.grids, passes, strict=False)):
                 tokens, others = grid.reshape(-1, grid.shape[2]), all_examples.without(own)
-                if (distance := to_good(tokens, others)) is not None:
-                    to.append(distance.reshape(1, *grid.shape[:2]))
-                references = [one[at] for name, one in drawn.items() if name != path]
-                if references and (gain := nearer(tokens, others, _to_typical(tokens, references))) is not None:
-                    by.append(gain.reshape(1, *grid.shape[:2]))
-            good.append(mean_maps(to)[0] if to else NONE)
-            near.append(mean_maps(by)[0] if by else NONE)
+                shape = (1, *grid.shape[:2])
+                if (to := to_good(tokens, others)) is not None:
+                    tos.append(to.reshape(shape))
+                if len(others.defects):
+                    usual = to_typical(tokens, [by_pass[at] for name, by_pass in typical.items() if name != path])
+                    usual = usual if to is None else np.minimum(usual, to)
+                    nears.append((usual - nearest(tokens, others.defects)).reshape(shape))
+            good.append(mean_maps(tos)[0] if tos else NONE)
+            near.append(mean_maps(nears)[0] if nears else NONE)
             embeddings.append(seen.embedding)
-    lifted = _stacked(near)
-    if lifted.size:
-        none = np.zeros_like(lifted)
-        lifted = raised(lifted, none, margin(lifted, none))
-    return Taught(
+    nearer = _stacked(near)
+    alike = None
+    if nearer.size:
+        unmarked = np.array([path not in said for path in paths])
+        alike = resemblance(nearer[unmarked] if unmarked.any() else nearer)
+        nearer = raised(nearer, alike.margin)
+    now = Taught(
         features=visit.features,
         lessons=tuple(lessons),
         said=said,
@@ -314,29 +317,10 @@ def _compared(
         embeddings=np.stack(embeddings),
         base=base,
         good=_stacked(good),
-        lift=lifted,
+        lift=nearer,
         trust=trust,
     )
-
-
-def _typical(
-    visit: Revisit, paths: Sequence[str], examples: Sequence[Example], progress: Progress
-) -> dict[str, list[Float32]]:
-    """Path -> tokens (N, C) by pass of a few photos of the run that stand for its typical one."""
-    marked = {example.path for example in examples if example.kind == "defect"}
-    others = [path for path in paths if path not in marked]
-    drawn = np.random.default_rng(0).permutation(len(others))[:TYPICAL]
-    photos = [visit.photos[others[at]] for at in sorted(drawn)]
-    with progress.stage("reading typical photos", len(photos)) as advance:
-        return {
-            done.ready.file.path: [grid.reshape(-1, grid.shape[2]) for grid in done.seen[0].grids]
-            for done in visit.see(photos, advance)
-        }
-
-
-def _to_typical(tokens: Float32, photos: Sequence[Float32]) -> Float32:
-    """(N,) distance of ``tokens: (N, C)`` to a typical photo of ``photos``, each (N, C)."""
-    return typical(np.stack([nearest(tokens, photo) for photo in photos]))
+    return now, alike
 
 
 def _stacked(maps: Sequence[Float32]) -> Float32:

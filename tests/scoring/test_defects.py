@@ -73,13 +73,12 @@ def test_typical(distances: list[float], expected: float) -> None:
     assert typical(np.array(distances, np.float32)[:, None])[0] == expected
 
 
-def batch(flawed: int, ordinary: float, photos: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (photos, 6) to sound surface and to a flaw. The first ``flawed`` photos show it at token 3; elsewhere a
-    token comes nearer to it than to sound surface by ``ordinary``."""
-    normal = np.full((photos, 6), 0.5, np.float32)
-    defect = np.full((photos, 6), 0.5 - ordinary, np.float32)
-    defect[:flawed, 3] = 0.1
-    return normal, defect
+def batch(flawed: int, ordinary: float, photos: int = 20) -> np.ndarray:
+    """(photos, 6) how much nearer tokens are to a flaw than to sound surface: by ``ordinary``, but for token 3 of the
+    first ``flawed`` photos, which show it."""
+    nearer = np.full((photos, 6), ordinary, np.float32)
+    nearer[:flawed, 3] = 0.4
+    return nearer
 
 
 # photos with the flaw of 20, what ordinary tokens reach, slack, margin
@@ -95,20 +94,20 @@ def batch(flawed: int, ordinary: float, photos: int = 20) -> tuple[np.ndarray, n
     ],
 )
 def test_margin(flawed: int, ordinary: float, slack: float, expected: float) -> None:
-    assert margin(*batch(flawed, ordinary), slack) == pytest.approx(expected, abs=1e-6)
+    assert margin(batch(flawed, ordinary), slack) == pytest.approx(expected, abs=1e-6)
 
 
 def test_only_what_resembles_the_flaw_is_raised() -> None:
-    normal, defect = batch(7, 0.05)
-    found = raised(normal, defect, margin(normal, defect))
+    nearer = batch(7, 0.05)
+    found = raised(nearer, margin(nearer))
     assert (np.argwhere(found > 1e-6) == [(row, 3) for row in range(7)]).all()
     assert found[0, 3] == pytest.approx(0.35)
 
 
 def test_a_flaw_that_does_not_occur_changes_nothing() -> None:
-    normal, defect = batch(0, -0.2)
-    assert not raised(normal, defect, margin(normal, defect)).any()
-    assert resemblance(normal, defect).sentence.startswith("No other photo")
+    nearer = batch(0, -0.2)
+    assert not raised(nearer, margin(nearer)).any()
+    assert resemblance(nearer).sentence.startswith("No other photo")
 
 
 # photos with the flaw, what ordinary tokens reach, photos that resemble it, what is said
@@ -121,7 +120,7 @@ def test_a_flaw_that_does_not_occur_changes_nothing() -> None:
     ],
 )
 def test_resemblance(flawed: int, ordinary: float, rows: list[int], says: str) -> None:
-    found = resemblance(*batch(flawed, ordinary))
+    found = resemblance(batch(flawed, ordinary))
     assert found.photos.tolist() == rows
     assert says in found.sentence
 
@@ -134,7 +133,8 @@ def test_likeness_is_the_published_similarity() -> None:
 
 
 def test_slack_is_measured_where_the_flaw_would_be_found() -> None:
-    normal, defect = batch(20, -0.3)
+    normal = np.full((20, 6), 0.5, np.float32)
+    defect = normal - batch(20, -0.3)
     usual = normal + 0.05
     usual[:, 3] += 0.1  # token 3 is the likest
     assert slack(usual, normal, defect) == pytest.approx(0.15)

@@ -45,8 +45,15 @@ def test_a_token_of_the_bank_is_at_distance_zero() -> None:
 def test_only_tokens_nearer_to_a_defect_than_to_anything_normal_are_raised() -> None:
     normal, defects = np.eye(4, dtype=np.float32)[:1], np.eye(4, dtype=np.float32)[1:2]
     tokens = np.eye(4, dtype=np.float32)  # normal, the defect, neither, neither
-    found = Memory(normal, defects, scale=2, offset=1, boost=3).map(tokens)
-    np.testing.assert_allclose(found, [1, 1 + 5 * 2**0.5, 1 + 2 * 2**0.5, 1 + 2 * 2**0.5], atol=1e-6)
+    found = Memory(normal, defects, offset=0.05, boost=3, margin=0.1).map(tokens)
+    apart = 2**0.5 + 0.05
+    np.testing.assert_allclose(found, [0.05, apart + 3 * (apart - 0.1), apart, apart], atol=1e-6)
+
+
+def test_a_memory_is_a_line_of_the_distance() -> None:
+    tokens = np.eye(4, dtype=np.float32)
+    found = Memory(tokens[:1], tokens[:0], scale=2, offset=1).map(tokens)
+    np.testing.assert_allclose(found, [1, 1 + 2 * 2**0.5, 1 + 2 * 2**0.5, 1 + 2 * 2**0.5], atol=1e-6)
 
 
 # values, share -> their mean: rounded down, never none

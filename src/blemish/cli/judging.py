@@ -139,7 +139,8 @@ def teach(
         from blemish.run import summary
 
         examples = [{"kind": example.kind, "path": example.path} for example in done.examples]
-        facts = {"run": str(run), "examples": examples, "alike": done.alike, "moved": done.moved}
+        alike = len(done.resemblance.photos) if done.resemblance else None
+        facts = {"run": str(run), "examples": examples, "alike": alike, "moved": done.moved}
         print(json.dumps({**facts, **summary(done.result)["verdict"]}, indent=2))
     elif not quiet:
         print(printable(done.sentence))

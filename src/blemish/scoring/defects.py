@@ -87,13 +87,13 @@ def typical(distances: Float32) -> Float32:
     return np.asarray(np.take_along_axis(ascending, np.maximum(finite - 1, 0) // 2, axis=0)[0], dtype=np.float32)
 
 
-def margin(normal: Float32, defect: Float32, slack: float = 0.0) -> float:
+def margin(nearer: Float32, slack: float = 0.0) -> float:
     """How much nearer to the flaw than to sound surface ordinary photos come by chance.
 
-    ``normal``, ``defect``: (B, N) distances of the batch's tokens to sound surface and to the flaw. The likest token of
-    each photo counts, and of these the 60th percentile: 40 % of the photos may show the flaw. Never below ``-slack``:
-    0 where ``normal`` is the distance to a typical photo; to more photos at once it is smaller, by ``slack``."""
-    likest = (normal - defect).reshape(len(normal), -1).max(axis=1)
+    ``nearer: (B, ...)``: the distance of the batch's tokens to sound surface minus that to the flaw. The likest token
+    of each photo counts, and of these the 60th percentile: 40 % of the photos may show the flaw. Never below
+    ``-slack``: 0 where sound surface is a typical photo; to more photos at once the distance is smaller, by that."""
+    likest = nearer.reshape(len(nearer), -1).max(axis=1)
     return max(-slack, float(np.quantile(likest, ORDINARY)))
 
 
@@ -105,9 +105,10 @@ def slack(usual: Float32, normal: Float32, defect: Float32) -> float:
     return max(0.0, float(np.median(short)))
 
 
-def raised(normal: Float32, defect: Float32, beyond: float) -> Float32:
-    """What is added to a map, in its unit: max(0, normal - defect - ``beyond``), which is the ``margin``."""
-    return np.asarray(np.maximum(0, normal - defect - beyond), dtype=np.float32)
+def raised(nearer: Float32, beyond: float) -> Float32:
+    """What is added to a map, in its unit, where tokens are ``nearer`` to a flaw by more than ``beyond``, the
+    ``margin``."""
+    return np.asarray(np.maximum(0, nearer - beyond), dtype=np.float32)
 
 
 def likeness(defect: Float32) -> Float32:
@@ -139,11 +140,11 @@ class Resemblance:
         return f"{count} other {'photo shows' if count == 1 else 'photos show'} something that looks like this defect."
 
 
-def resemblance(normal: Float32, defect: Float32) -> Resemblance:
-    """From the same distances as ``margin``, (B, N), without the photos that were taught."""
-    likest = (normal - defect).reshape(len(normal), -1).max(axis=1)
+def resemblance(nearer: Float32) -> Resemblance:
+    """From the same differences as ``margin``, (B, ...), without the photos that were taught."""
+    likest = nearer.reshape(len(nearer), -1).max(axis=1)
     order = np.argsort(-likest, kind="stable")
-    return Resemblance(order[likest[order] > 0], margin(normal, defect))
+    return Resemblance(order[likest[order] > 0], margin(nearer))
 
 
 def _overlap(pixels: int, tokens: int, size: int) -> Float32:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from blemish.scoring.defects import typical
 from blemish.scoring.memory import nearest
 
-__all__ = ["TRUST", "Examples", "nearer", "taught_maps", "to_good"]
+__all__ = ["TRUST", "Examples", "taught_maps", "to_good", "to_typical"]
 
 Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -66,10 +67,9 @@ def to_good(tokens: Float32, examples: Examples) -> Float32 | None:
     return nearest(tokens, examples.good) if len(examples.good) else None
 
 
-def nearer(tokens: Float32, examples: Examples, typical: Float32) -> Float32 | None:
-    """(N,) how much nearer each token is to a defect than to a typical photo, whose distances are ``typical: (N,)``;
-    None where no defect was marked."""
-    return typical - nearest(tokens, examples.defects) if len(examples.defects) else None
+def to_typical(tokens: Float32, photos: Sequence[Float32]) -> Float32:
+    """(N,) distance of ``tokens: (N, C)`` to a typical photo of some, each (n, C): to its nearest token."""
+    return typical(np.stack([nearest(tokens, photo) for photo in photos]))
 
 
 def taught_maps(base: Float32, good: Float32, lifted: Float32, trust: float = TRUST) -> Float32:

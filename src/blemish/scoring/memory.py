@@ -36,10 +36,11 @@ class Memory:
 
     ``normal: (M, C)`` and ``defects: (D, C)`` are unit tokens; D may be 0. The map is
 
-        scale * distance + offset + boost * max(0, distance - distance to the defects)
+        found + boost * max(0, found - distance to the nearest defect - margin),  found = scale * distance + offset
 
     in which ``distance`` is the mean Euclidean distance to the ``k`` nearest normal tokens. Only a token that is nearer
     to a defect than to anything normal is raised, so a defect that resembles nothing in a photo changes nothing there.
+    ``margin``: what ordinary photos reach by chance, see ``defects.margin``.
     """
 
     normal: Float32
@@ -48,13 +49,14 @@ class Memory:
     scale: float = 1.0
     offset: float = 0.0
     boost: float = 1.0
+    margin: float = 0.0
 
     def map(self, tokens: Float32) -> Float32:
         """``tokens: (N, C)`` of unit length -> (N,), higher = more anomalous."""
         distance = nearest(tokens, self.normal, self.k)
         found = self.scale * distance + self.offset
         if len(self.defects):
-            found += self.boost * np.maximum(0, distance - nearest(tokens, self.defects))
+            found += self.boost * np.maximum(0, found - nearest(tokens, self.defects) - self.margin)
         return np.asarray(found, dtype=np.float32)
 
 
