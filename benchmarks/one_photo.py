@@ -67,7 +67,8 @@ def main() -> None:
         print("Command: `python benchmarks/one_photo.py > benchmarks/one_photo.md`\n")
         print(
             f"effnet-lite2 at {SIZE} x {SIZE}, one nearest token, {ROUNDS} alternating rounds of {CALLS} calls, the "
-            f"first of them not counted. Bar: a median under {BAR} ms. Each cell: median / smallest / processor time (median), ms.\n"
+            f"first of them not counted. Bar: a median under {BAR} ms. Each cell: median / smallest / processor time "
+            "(median), ms.\n"
         )
         table(taken, files)
         print("\nThe ONNX file, MB: " + ", ".join(f"{size:.1f} with {bank:,} tokens" for bank, size in megabytes) + ".")

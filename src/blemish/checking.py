@@ -56,7 +56,7 @@ class Results:
             if checked and pixels is not None and checked.verdict != "ok":
                 small = _small(pixels)
                 heat = upsample(checked.grid, (small.shape[0], small.shape[1]))
-                overlays.save(small, heat, self._scale, beside(self.folder / "overlays", checked.path, ".jpg"))
+                overlays.save(small, heat, self._scale, beside(self.folder / "overlays", _inside(checked.path), ".jpg"))
             self._lines.write(json.dumps(line).encode() + b"\n")
             self._lines.flush()
         except OSError as error:
@@ -70,6 +70,14 @@ class Results:
 
     def __exit__(self, *error: object) -> None:
         self._lines.close()
+
+
+def _inside(path: str) -> str:
+    """The same below a folder: /a/b.png -> a/b.png, and so for paths that lead upwards."""
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        whole = Path(os.path.abspath(path))  # noqa: PTH100 - links are not followed: the names are what was typed
+        path = whole.relative_to(whole.anchor).as_posix()
+    return path
 
 
 def _small(pixels: RGB) -> RGB:

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from blemish import bundle, taught, verdict_file
 from blemish.bundle import SUFFIX, Bundle, DetectorFacts
-from blemish.errors import ConfigError, InputError, OutputError
+from blemish.errors import ConfigError, InputError
 from blemish.features.packing import pack
-from blemish.frozen import scored
+from blemish.frozen import require_new, scored
 from blemish.judgement import Interval
 from blemish.judging import estimate_of
 from blemish.paths import RUN_CACHE, RUN_VERDICT
@@ -45,6 +45,7 @@ FEWEST = 3  # good photos that a bank is made of
 PHOTOS = 400  # good photos that tokens are drawn from, and photos that the scale is learnt from
 SMALLEST, LARGEST = 50, 50_000  # tokens of a bank
 ORDINARY_PHOTOS = 60  # of the run, from which it is learnt how alike to a defect an ordinary photo is
+DEFECTS = 1000  # tokens to look out for, at most: with the bank they make half of what one photo may take
 TOP = 1  # the score is the map's largest value, as that of the run
 
 
@@ -74,7 +75,7 @@ def freeze(
     cannot be written."""
     progress = progress or Silent()
     path = Path(run).expanduser().resolve()
-    file = _out(Path(out).expanduser() if out else path.with_name(path.name + SUFFIX), overwrite)
+    file = require_new(Path(out).expanduser() if out else path.with_name(path.name + SUFFIX), SUFFIX, overwrite)
     if not SMALLEST <= tokens <= LARGEST:
         raise ConfigError(f"tokens is {SMALLEST} to {LARGEST}; received {tokens}.")
     visit = Revisit.open(path, "frozen")
@@ -136,18 +137,6 @@ def _facts(
         made_by=version("blemish"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _out(file: Path, overwrite: bool) -> Path:
-    if file.suffix != SUFFIX:
-        raise OutputError(f"A detector's file ends in {SUFFIX}; received {str(file)!r}. Type --out {file.stem}{SUFFIX}")
-    if file.is_dir():
-        raise OutputError(f"{str(file)!r} is a folder; --out names a file.")
-    if file.exists() and not overwrite:
-        raise OutputError(f"{str(file)!r} exists. Add --overwrite to replace it, or choose another --out.")
-    if not file.parent.is_dir():
-        raise OutputError(f"There is no folder {str(file.parent)!r} to write {file.name!r} into. Make it first.")
-    return file
 
 
 def _require_frozen_rule(visit: Revisit) -> None:
@@ -287,7 +276,8 @@ def _defects(visit: Revisit, banks: Sequence[Float32]) -> list[Float32]:
         for family, look in zip(families, looks, strict=True):
             if family.kind == "defect" and look is not None and look.features == visit.features:
                 found[0].append(look.tokens)
-    return [np.concatenate(tokens) for tokens in found]
+    joined = [np.concatenate(tokens) for tokens in found]
+    return [tokens[farthest_first(tokens, DEFECTS // len(joined))] for tokens in joined]
 
 
 def _margins(visit: Revisit, banks: _Banks, defects: Sequence[Float32], line: Line, progress: Progress) -> list[float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,17 @@ from PIL import Image
 
 from blemish import bundle
 from blemish.bundle import DetectorFacts
-from blemish.errors import BackboneError, InputError
-from blemish.inputs.images import PhotoFile, read_photo
+from blemish.errors import BackboneError, InputError, OutputError
+from blemish.inputs.images import PhotoFile, pixels_of, read_photo
 from blemish.judgement import Call, Region
 from blemish.result import ColourScale, upsample
 from blemish.scoring.fusion import mean_maps
 from blemish.scoring.memory import Memory, mean_of_top
 
-__all__ = ["Checked", "Detector"]
+if TYPE_CHECKING:
+    from blemish.features.registry import Backbone
+
+__all__ = ["Checked", "Detector", "export", "require_new", "scored"]
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
@@ -101,7 +104,7 @@ class Detector:
         return ColourScale(self.facts.colour_low, self.facts.colour_high)
 
     def check(self, photo: str | Path | Image.Image | RGB) -> Checked:
-        """Judge a file, a picture or pixels ``(H, W, 3)`` RGB uint8, upright.
+        """Judge a file, an opened picture or pixels ``(H, W, 3)`` RGB uint8, upright.
 
         Raises ``UnreadablePhoto`` if it cannot be read, ``InputError`` if it is no picture, or if the file is one of
         those that the detector was made from: its tokens would match themselves."""
@@ -143,7 +146,9 @@ class Detector:
     def _pixels(self, photo: str | Path | Image.Image | RGB) -> tuple[str, RGB]:
         if isinstance(photo, str | Path):
             return str(photo), self.read(PhotoFile(str(photo), Path(photo).expanduser()))
-        pixels = np.asarray(photo.convert("RGB") if isinstance(photo, Image.Image) else photo)
+        if isinstance(photo, Image.Image):
+            photo = pixels_of(photo, self.facts.deep_ceiling)
+        pixels = np.asarray(photo)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
             raise InputError(
                 f"A photo is (height, width, 3) RGB of uint8; received {pixels.shape} of {pixels.dtype}. "
@@ -159,11 +164,37 @@ class Detector:
         return f"{width} x {height} is another shape than that of the photos the detector was made from; it is squeezed"
 
 
-def _torch_eye(found: bundle.Bundle, device: str) -> Eye:
-    import torch
-    from torch.nn import functional as F
+def export(detector: str | Path, out: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the file ``detector`` as one ONNX graph, from uint8 pixels of any size to score and map, and return its
+    path. ``Detector.load`` takes it, and so does ONNX Runtime anywhere.
 
-    from blemish.features.neighbourhood import token_grids
+    Raises ``InputError`` or ``BackboneError`` as ``Detector.load`` and if the backbone cannot be exported,
+    ``OutputError`` if ``out`` cannot be written."""
+    from blemish.onnx_graph import write
+
+    file = require_new(Path(out).expanduser(), ".onnx", overwrite)
+    found = bundle.read(Path(detector).expanduser())
+    write(found, _backbone(found, "cpu"), file)
+    return file
+
+
+def require_new(file: Path, suffix: str, overwrite: bool) -> Path:
+    """``file`` if it may be written. Raises ``OutputError``."""
+    if file.suffix != suffix:
+        raise OutputError(
+            f"The file's name must end in {suffix}; received {str(file)!r}. Type --out {file.stem}{suffix}"
+        )
+    if file.is_dir():
+        raise OutputError(f"{str(file)!r} is a folder; --out names a file.")
+    if file.exists() and not overwrite:
+        raise OutputError(f"{str(file)!r} exists. Add --overwrite to replace it, or choose another --out.")
+    if not file.parent.is_dir():
+        raise OutputError(f"There is no folder {str(file.parent)!r} to write {file.name!r} into. Make it first.")
+    return file
+
+
+def _backbone(found: bundle.Bundle, device: str) -> Backbone:
+    """The one that the detector was made with. Raises ``BackboneError`` if it has other weights."""
     from blemish.features.packing import unpack
 
     facts = found.facts
@@ -173,6 +204,16 @@ def _torch_eye(found: bundle.Bundle, device: str) -> Eye:
             f"The detector was made with weights {facts.weights_sha256[:12]} of {facts.backbone}; installed are "
             f"{backbone.weights_sha256[:12]}. Install those, or freeze the run again: with these, or with --embed."
         )
+    return backbone
+
+
+def _torch_eye(found: bundle.Bundle, device: str) -> Eye:
+    import torch
+    from torch.nn import functional as F
+
+    from blemish.features.neighbourhood import token_grids
+
+    facts, backbone = found.facts, _backbone(found, device)
 
     def see(pixels: RGB) -> tuple[float, Float32]:
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None].to(device)

@@ -7,6 +7,7 @@ from the results folder, so that a watcher that was stopped goes on where it was
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,8 +33,8 @@ def require_watchable(folder: Path, results: Path, interval: float) -> None:
             f"The results folder {str(results)!r} lies in the folder that is watched, so its pictures would be judged "
             "as well. Choose another --out."
         )
-    if not interval > 0:
-        raise ConfigError(f"interval is above 0 seconds; received {interval}.")
+    if not 0 < interval < math.inf:
+        raise ConfigError(f"interval is a number of seconds above 0; received {interval}.")
 
 
 def watch_folder(
@@ -92,13 +93,13 @@ def _judged(folder: Path) -> dict[str, Stamp]:
     """What earlier watchers have judged; a line that was cut short is not counted."""
     found: dict[str, Stamp] = {}
     try:
-        lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = (folder / LINES).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
         return found
     for text in lines:
         try:
             line: dict[str, Any] = json.loads(text)
             found[line["path"]] = int(line["bytes"]), int(line["modified_ns"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
     return found

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.detector import check, freeze, watch
+from blemish.cli.detector import check, export, freeze, watch
 from blemish.cli.judging import decide, teach, verdict
 from blemish.cli.looking import diagnose, evaluate_run
 from blemish.cli.scanning import scan
@@ -37,6 +37,7 @@ app.command()(teach)
 app.command()(freeze)
 app.command()(check)
 app.command()(watch)
+app.command()(export)
 app.command()(diagnose)
 app.command("eval")(evaluate_run)
 app.command()(synth)

@@ -12,7 +12,7 @@ import typer
 from blemish.cli.options import AsJson, Quiet
 from blemish.cli.words import printable, progress_for
 
-__all__ = ["check", "freeze", "watch"]
+__all__ = ["check", "export", "freeze", "watch"]
 
 DetectorFile = Annotated[Path, typer.Argument(help="A file that `blemish freeze` or `blemish export` made.")]
 
@@ -64,6 +64,20 @@ def check(
         failed = _print(check_files(loaded, files, results))
     if failed:
         raise typer.Exit(1)
+
+
+def export(
+    detector: Annotated[Path, typer.Argument(help="A file that `blemish freeze` made.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: the same name with .onnx.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a detector as one ONNX graph: pixels of any size in, score and map out.
+
+    It runs in ONNX Runtime without torch, several times as fast; check and watch take it, too."""
+    from blemish.frozen import export as export_onnx
+
+    file = export_onnx(detector, out or detector.with_suffix(".onnx"), overwrite=overwrite)
+    print(f"{file} ({file.stat().st_size / 2**20:.1f} MB). blemish check {file} PHOTOS")
 
 
 def watch(

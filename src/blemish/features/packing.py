@@ -28,7 +28,7 @@ STATE = "network.safetensors"
 def pack(backbone: Backbone) -> dict[str, bytes]:
     """File name -> content of everything that ``unpack`` needs. Raises ``BackboneError`` if the files are gone."""
     if isinstance(backbone, effnet.EfficientNetLite2):
-        return {STATE: save(dict(backbone.state_dict()))}
+        return {STATE: save({name: tensor.contiguous() for name, tensor in backbone.state_dict().items()})}
     if isinstance(backbone, vit.VisionTransformer):
         return {STATE: vit.weights_file().read_bytes()}
     if isinstance(backbone, hub.HubTower):

@@ -32,6 +32,7 @@ __all__ = [
     "find_photos",
     "median_aspect",
     "natural_key",
+    "pixels_of",
     "probe",
     "read_photo",
     "resize",
@@ -207,6 +208,16 @@ def read_photo(photo: PhotoFile, at_least: tuple[int, int] | None = None, deep_c
     except Exception as error:  # decoders of damaged files raise anything, struct.error among it
         raise UnreadablePhoto(f"damaged: {_first_line(error)}") from error
     return Decoded(pixels, hashlib.sha256(data).hexdigest(), clipped)
+
+
+def pixels_of(picture: Image.Image, deep_ceiling: int = 65535) -> RGB:
+    """An opened picture (H, W, 3) as ``read_photo`` decodes its file. Raises ``UnreadablePhoto``."""
+    try:
+        return _to_rgb(picture, deep_ceiling)[0]
+    except UnreadablePhoto:
+        raise
+    except Exception as error:  # pictures are decoded when they are looked at
+        raise UnreadablePhoto(f"damaged: {_first_line(error)}") from error
 
 
 def _to_rgb(image: Image.Image | _DeepTiff, deep_ceiling: int) -> tuple[RGB, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from blemish.inputs.truth import read_mask
 __all__ = ["read_mark"]
 
 Bools = npt.NDArray[np.bool_]
+BOX = re.compile(r"\s*{0}\s*,\s*{0}\s*,\s*{0}\s*,\s*{0}\s*".format(r"(\d{1,9})"), re.ASCII)
 WHOLE = 0.9  # share of the photo from which a mask is taken for the wrong way round
 
 
@@ -24,7 +26,7 @@ def read_mark(mark: str | Path | Bools, photo: str, shape: tuple[int, int]) -> B
     Raises ``InputError`` if it is empty, covers nearly everything, lies outside, or has another size."""
     if isinstance(mark, np.ndarray):
         name, mask = "given", np.asarray(mark) > 0
-    elif box := re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", str(mark)):
+    elif box := BOX.fullmatch(str(mark)):
         return _box([int(edge) for edge in box.groups()], str(mark), photo, shape)
     else:
         name, mask = repr(str(mark)), _file(Path(mark).expanduser())
@@ -59,7 +61,7 @@ def _box(edges: list[int], mark: str, photo: str, shape: tuple[int, int]) -> Boo
 def _file(file: Path) -> Bools:
     if file.suffix.lower() in {".jpg", ".jpeg"}:
         raise InputError(f"The mask {str(file)!r} is a JPEG, whose values change near every edge. Save it as a PNG.")
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         raise InputError(
             f"There is no mask {str(file)!r}. Give an image of the photo's size, white on the defect, or a box "
             "left,top,right,bottom in pixels."
