@@ -1,7 +1,7 @@
 """A detector frozen from a batch a third of which carries recurring flaws: with families and without.
 
-The whole way of the product: scan, verdict, freeze, and every unseen photo on its own. Rendered parts, and good magnetic
-tiles with pasted flaws where BLEMISH_DATA is set.
+The whole way of the product: scan, verdict, freeze, and every unseen photo on its own. Rendered parts, and good
+magnetic tiles with pasted flaws where BLEMISH_DATA is set.
 
 BLEMISH_DATA=../shared/data python benchmarks/frozen_families.py > benchmarks/frozen_families.md
 """
@@ -47,7 +47,9 @@ def scenes(data: Path | None) -> Iterator[Scene]:
                 yield _split(f"{product}, {number} groups, seed {seed}", _rendered(product, groups, seed), groups)
         for seed in (0, 1) if data else ():
             assert data is not None
-            yield _split(f"tiles, {number} groups, seed {seed}", list(pasted_tiles(data / "magnetic_tile", seed)), groups)
+            yield _split(
+                f"tiles, {number} groups, seed {seed}", list(pasted_tiles(data / "magnetic_tile", seed)), groups
+            )
 
 
 def _rendered(product: str, groups: tuple[int, ...], seed: int) -> list[Example]:
@@ -98,7 +100,9 @@ def main() -> None:
     only = sys.argv[1:]
     print(f"# Frozen detectors and recurring flaws\n\nMeasured {date.today()}; default backbone and size. Command:")
     print("`BLEMISH_DATA=../shared/data python benchmarks/frozen_families.py > benchmarks/frozen_families.md`\n")
-    print(f"{BATCH} photos are scanned and frozen, 24 of them with flaws that recur; up to {UNSEEN_GOOD} good and about")
+    print(
+        f"{BATCH} photos are scanned and frozen, 24 of them with flaws that recur; up to {UNSEEN_GOOD} good and about"
+    )
     print(f"{UNSEEN_FLAWED} flawed ones of the same kinds are judged one by one. *Let in*: flawed photos called ok.\n")
     print("| scene | families | found | let in | image AUROC, unseen | flawed called | good called |")
     print("|---|---|---|---|---|---|---|")

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from blemish import bundle, taught, verdict_file
+from blemish import bundle, taught
 from blemish.bundle import SUFFIX, Bundle, DetectorFacts
 from blemish.errors import ConfigError, InputError
 from blemish.features.packing import pack
 from blemish.frozen import require_new, scored
 from blemish.judgement import Interval
 from blemish.judging import estimate_of
-from blemish.paths import RUN_CACHE, RUN_VERDICT
+from blemish.paths import RUN_CACHE
 from blemish.progress import Progress, Silent
 from blemish.rescoring import Evidence
 from blemish.result import Photo, upsample
@@ -80,7 +80,7 @@ def freeze(
         raise ConfigError(f"tokens is {SMALLEST} to {LARGEST}; received {tokens}.")
     visit = Revisit.open(path, "frozen")
     _require_frozen_rule(visit)
-    kept = verdict_file.read(path / RUN_VERDICT)
+    kept = visit.kept()
     good = _good(visit)
     candidates = _candidates(visit, good, kept.grids, progress)
     banks = _banks(candidates, visit.scored, good, tokens, progress)
@@ -273,6 +273,8 @@ def _defects(visit: Revisit, banks: Sequence[Float32]) -> list[Float32]:
     families = read_families(visit.run / "families.json")
     if any(family.kind == "defect" for family in families):
         looks = read_run_cache(visit.run / RUN_CACHE).looks
+        if len(looks) != len(families):
+            raise InputError(f"{str(visit.run / RUN_CACHE)!r} does not fit the run. Scan the photos again.")
         for family, look in zip(families, looks, strict=True):
             if family.kind == "defect" and look is not None and look.features == visit.features:
                 found[0].append(look.tokens)

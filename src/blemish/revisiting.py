@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import machine
+from blemish import machine, verdict_file
 from blemish.comparing import features_of
 from blemish.config import ScanConfig
 from blemish.errors import BackboneError, ConfigError, InputError
@@ -26,7 +27,7 @@ from blemish.features.cache import FeatureCache
 from blemish.features.registry import load_backbone
 from blemish.inputs.images import PhotoFile
 from blemish.matching.store import Budget
-from blemish.paths import cache_dir
+from blemish.paths import RUN_VERDICT, cache_dir
 from blemish.progress import Advance
 from blemish.result import Photo
 from blemish.run import read_rows
@@ -71,17 +72,27 @@ class Revisit:
                     f"be {what}. Scan the photos with one of them: --backbone {used[0]['name']}"
                 )
             branch = _branch(used[0], ceiling, earlier.config)
+            _check(manifest)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(
                 f"The manifest of {str(run)!r} was changed or damaged ({error!r}). Scan the photos again."
             ) from error
         photos = {path: PhotoFile(path, file) for path, file in earlier.files.items() if path in scored}
+        if scored != photos.keys():
+            raise _unfit(run)
         return cls(run, manifest, earlier.config, rows, photos, branch, ceiling)
 
     @property
     def scored(self) -> tuple[Photo, ...]:
         """Most anomalous first."""
         return tuple(row for row in self.rows if row.status == "ok")
+
+    def kept(self) -> verdict_file.Kept:
+        """What the verdict of the run has kept. Raises ``InputError`` if it is damaged or of other photos."""
+        kept = verdict_file.read(self.run / RUN_VERDICT)
+        if [row.score for row in self.scored] != kept.estimated.scores.tolist():
+            raise _unfit(self.run)
+        return kept
 
     @property
     def grids(self) -> list[tuple[int, int]]:
@@ -104,7 +115,6 @@ class Revisit:
                 yield done
                 advance(1)
 
-
     def typical(self, leaving_out: Collection[str], advance: Advance) -> dict[str, list[Float32]]:
         """Path -> tokens (N, C) by pass of a few photos, drawn at random, which stand for the typical photo."""
         others = [photo.path for photo in self.scored if photo.path not in leaving_out]
@@ -113,6 +123,27 @@ class Revisit:
             done.ready.file.path: [grid.reshape(-1, grid.shape[2]) for grid in done.seen[0].grids]
             for done in self.see([self.photos[others[at]] for at in drawn], advance)
         }
+
+
+def _unfit(run: Path) -> InputError:
+    return InputError(f"{str(run / 'results.jsonl')!r} does not fit the run. Scan the photos again.")
+
+
+def _check(manifest: dict[str, Any]) -> None:
+    """Raises ``KeyError``, ``TypeError`` or ``ValueError`` if what is read from it later is not as it was written."""
+    scale, said, used = manifest["colour_scale"], manifest["verdict"], manifest["backbones"][0]
+    for number in (scale["low"], scale["high"], said["threshold"], *(side for grid in used["grids"] for side in grid)):
+        float(number)
+    passes = sum(int(radius) > 0 for radius in used["radii"]) * (1 if used["join"] else len(used["layers"]))
+    if not passes or len(used["grids"]) != passes or not isinstance(used["join"], bool):
+        raise ValueError("its parts do not fit together")
+    for name in ("config", "versions", "timings_s", "counts"):
+        if not isinstance(manifest[name], dict):
+            raise TypeError(name)
+    if not {"rule", "sentence"} <= said.keys() or not {"source", "licence"} <= used.keys() or "note" not in manifest:
+        raise KeyError("note, rule, sentence, source or licence")
+    manifest["config"]["verdict"], list(manifest["warnings"])
+    datetime.fromisoformat(manifest["created"])
 
 
 def _branch(used: dict[str, Any], ceiling: int, config: ScanConfig) -> Branch:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish import run_cache, taught, verdict_file
+from blemish import run_cache, taught
 from blemish.decisions import read_decisions
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.inputs.images import PhotoFile, find_photos, probe, read_photo, resize
 from blemish.inputs.marks import read_mark
 from blemish.judgement import Call
-from blemish.paths import RUN_CACHE, RUN_TAUGHT, RUN_VERDICT
+from blemish.paths import RUN_CACHE, RUN_TAUGHT
 from blemish.progress import Progress, Silent
 from blemish.renewing import Renewal, renew, require_renewable
 from blemish.rescoring import Evidence
@@ -216,7 +216,7 @@ def _apply(
     families = read_families(visit.run / "families.json")
     rows = visit.scored
     paths = tuple(row.path for row in rows)
-    kept = verdict_file.read(visit.run / RUN_VERDICT)
+    kept = visit.kept()
     old = np.asarray(kept.grids)
     base = before.with_base(before.base, paths).base if before else old
     now, alike = _compared(visit, lessons, base, paths, trust, progress)
@@ -337,6 +337,8 @@ def _pictures(visit: Revisit, paths: Sequence[str]) -> tuple[Callable[[int], RGB
     if (visit.run / RUN_CACHE).is_dir():
         cache = run_cache.read(visit.run / RUN_CACHE)
         number = {path: at for at, path in enumerate(cache.paths)}
+        if not number.keys() >= set(paths):
+            raise InputError(f"{str(visit.run / RUN_CACHE)!r} does not fit the run. Scan the photos again.")
         return (
             lambda photo: cache.pixels(number[paths[photo]]),
             lambda photo, longest: cache.jpeg(number[paths[photo]], longest),

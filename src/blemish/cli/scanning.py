@@ -64,7 +64,9 @@ def scan(
     families: Annotated[
         str | None, typer.Option(help="Recurring flaws: auto, published or off; published,omega=0.2 sets a field.")
     ] = None,
-    decisions: Annotated[Path | None, typer.Option(help="A run whose decisions about families hold here too.")] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="A run whose decisions about families and examples hold here too.")
+    ] = None,
     subset: Annotated[
         str | None,
         typer.Option(
