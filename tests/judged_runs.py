@@ -23,7 +23,7 @@ def stained(seed: int, strength: float = 0.0, size: tuple[int, int] = (64, 64)) 
     """(H, W, 3) uint8: a wavy surface with grain; ``strength`` 1 is a flaw as strong as can be."""
     rng = np.random.default_rng(seed)
     rows, columns = np.linspace(0, 1, size[0])[:, None], np.linspace(0, 1, size[1])[None]
-    wave = 120 + 50 * np.sin(6 * columns + 4 * rows) + rng.normal(0, 6, size) + rng.normal(0, 5)
+    wave = 120 + 50 * np.sin(6 * columns + 4 * rows) + rng.normal(0, 6, size) + rng.normal(0, 2)
     photo = np.stack([wave, 0.8 * wave + 20 * rows, 0.9 * wave[::-1]], axis=2)
     height, width = size
     photo[height // 2 : height * 3 // 4, width // 8 : width * 3 // 8] += strength * np.array([130, -90, -70])

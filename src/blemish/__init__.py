@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from blemish.freezing import freeze as freeze
     from blemish.frozen import Checked as Checked
     from blemish.frozen import Detector as Detector
+    from blemish.frozen import export_onnx as export_onnx
     from blemish.judgement import Interval as Interval
     from blemish.judgement import Judgement as Judgement
     from blemish.judgement import Region as Region
@@ -62,6 +63,7 @@ __all__ = [
     "decide",
     "diagnose",
     "evaluate",
+    "export_onnx",
     "freeze",
     "read_decisions",
     "rejudge",
@@ -86,6 +88,7 @@ _HOME = {
     "decide": "deciding",
     "diagnose": "diagnosing",
     "evaluate": "evaluation",
+    "export_onnx": "frozen",
     "freeze": "freezing",
     "read_decisions": "decisions",
     "rejudge": "rejudging",

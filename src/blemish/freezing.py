@@ -145,7 +145,7 @@ def _require_frozen_rule(visit: Revisit) -> None:
         raise ConfigError(
             f"{visit.run.name!r} was scored relative to its batch (image_score {visit.config.image_score}, rscin "
             f"{visit.config.rscin or 'off'}), which a photo on its own lacks. Scan again with --image-score max and "
-            " without --rscin; features are cached, so it is quicker than the first time."
+            "without --rscin; features are cached, so it is quicker than the first time."
         )
 
 
@@ -233,8 +233,21 @@ class _Own:
     embeddings: Float32  # (n, E)
 
 
+def _comparable(visit: Revisit) -> list[int]:
+    """Rows whose scores in the run are made as ``_own`` makes them. Not those of a family that nobody has decided about:
+    in the run they vouch for each other, and the bank lacks them. Nor those that look like a taught defect."""
+    undecided = {family.number for family in read_families(visit.run / "families.json") if family.kind == "unsure"}
+    known = taught.read(visit.run)
+    lifted = set[str]()
+    if known and known.lift.size:
+        lifted = {path for path, lift in zip(known.paths, known.lift, strict=True) if lift.any()}
+    rows = list(range(len(visit.scored)))
+    kept = [row for row in rows if visit.scored[row].family not in undecided and visit.scored[row].path not in lifted]
+    return kept if len(kept) >= FEWEST else rows
+
+
 def _own(visit: Revisit, banks: _Banks, progress: Progress) -> _Own:
-    rows = sorted(np.random.default_rng(1).permutation(len(visit.scored))[:PHOTOS].tolist())
+    rows = sorted(np.random.default_rng(1).permutation(_comparable(visit))[:PHOTOS].tolist())
     photos = [visit.photos[visit.scored[row].path] for row in rows]
     scores, maps, embeddings = [], [], []
     with progress.stage("learning the scale", len(rows)) as advance:

@@ -28,7 +28,7 @@ from blemish.scoring.memory import Memory, mean_of_top
 if TYPE_CHECKING:
     from blemish.features.registry import Backbone
 
-__all__ = ["Checked", "Detector", "export", "require_new", "scored"]
+__all__ = ["Checked", "Detector", "export_onnx", "require_new", "scored"]
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
@@ -164,7 +164,7 @@ class Detector:
         return f"{width} x {height} is another shape than that of the photos the detector was made from; it is squeezed"
 
 
-def export(detector: str | Path, out: str | Path, *, overwrite: bool = False) -> Path:
+def export_onnx(detector: str | Path, out: str | Path, *, overwrite: bool = False) -> Path:
     """Write the file ``detector`` as one ONNX graph, from uint8 pixels of any size to score and map, and return its
     path. ``Detector.load`` takes it, and so does ONNX Runtime anywhere.
 

@@ -23,13 +23,13 @@ from blemish.config import ScanConfig
 from blemish.errors import BackboneError, ConfigError, InputError
 from blemish.extending import Earlier
 from blemish.extraction import Branch, Failed, Finished, each
-from blemish.features.cache import FeatureCache
-from blemish.features.registry import load_backbone
+from blemish.features.cache import FeatureCache, half
+from blemish.features.registry import Features, load_backbone
 from blemish.inputs.images import PhotoFile
 from blemish.matching.store import Budget
 from blemish.paths import RUN_VERDICT, cache_dir
 from blemish.progress import Advance
-from blemish.result import Photo
+from blemish.result import RGB, Photo
 from blemish.run import read_rows
 from blemish.run_folder import read_manifest
 
@@ -114,6 +114,12 @@ class Revisit:
                     raise InputError(f"Cannot read {done.path!r}: {done.reason}.")
                 yield done
                 advance(1)
+
+    def grids_of(self, pixels: RGB) -> list[Float32]:
+        """Token grids (h, w, C) by pass of a picture in the working size."""
+        picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.branch.device)
+        features = half(self.branch.backbone.extract(picture))
+        return self.branch.tokens(Features([grid[0].cpu() for grid in features.grids], features.embedding[0].cpu()))
 
     def typical(self, leaving_out: Collection[str], advance: Advance) -> dict[str, list[Float32]]:
         """Path -> tokens (N, C) by pass of a few photos, drawn at random, which stand for the typical photo."""

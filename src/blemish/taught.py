@@ -70,10 +70,19 @@ class Taught:
     def examples(self) -> tuple[Example, ...]:
         return tuple(example for lesson in self.lessons for example in lesson.examples)
 
+    def base_of(self, paths: Sequence[str]) -> Float32:
+        """(B, h, w) maps as the photos alone have them, of photos in another order. Raises ``InputError``."""
+        return self.base[self._order(paths)]
+
+    def _order(self, paths: Sequence[str]) -> npt.NDArray[np.intp]:
+        row = {path: at for at, path in enumerate(self.paths)}
+        if row.keys() != set(paths):
+            raise InputError(f"What was taught ({RUN_TAUGHT!r}) is of other photos than the run. Scan the photos again.")
+        return np.array([row[path] for path in paths], dtype=np.intp)
+
     def with_base(self, base: Float32, paths: Sequence[str]) -> Taught:
         """The same examples over other maps, whose photos may be in another order."""
-        row = {path: at for at, path in enumerate(self.paths)}
-        order = np.array([row[path] for path in paths], dtype=np.intp)
+        order = self._order(paths)
         return replace(
             self,
             paths=tuple(paths),

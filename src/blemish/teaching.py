@@ -6,7 +6,7 @@ map from the scan is kept beside. Every lesson is kept in the run, and the last 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ import numpy.typing as npt
 from blemish import run_cache, taught
 from blemish.decisions import read_decisions
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
+from blemish.inputs.augment import turned as turned_copies
 from blemish.inputs.images import PhotoFile, find_photos, probe, read_photo, resize
 from blemish.inputs.marks import read_mark
+from blemish.inputs.truth import fit_mask
 from blemish.judgement import Call
 from blemish.paths import RUN_CACHE, RUN_TAUGHT
 from blemish.progress import Progress, Silent
@@ -72,6 +74,7 @@ def teach(
     good: Sequence[str | Path] = (),
     defects: Sequence[tuple[str | Path, Mark]] = (),
     families: Sequence[int] = (),
+    turned: bool = False,
     trust: float | None = None,
     undo: bool = False,
     progress: Progress | None = None,
@@ -80,7 +83,8 @@ def teach(
 
     ``good``: photos without any flaw, or folders of them. ``defects``: photos with a mask of the defect, a box
     ``"left,top,right,bottom"`` in pixels, or an array (H, W). ``families``: numbers of recurring flaws of the run.
-    A photo is a file, or the path of one of the run's. ``trust``: what the good photos count against the batch, 0 to
+    A photo is a file, or the path of one of the run's. ``turned``: the examples also count turned by 45 degrees, 90 and
+    so on, for parts that lie as they fall. ``trust``: what the good photos count against the batch, 0 to
     1; by default as before, or a quarter: more helps where most of the batch is flawed, and hurts where a few photos do
     not show all that is normal (benchmarks/teaching.md). ``undo``: the last lesson is taken back instead.
     Raises ``InputError`` for a mask that is empty or of another size, a photo that was given before, and a run that is
@@ -101,7 +105,8 @@ def teach(
             raise InputError(f"{path.name!r} was not taught anything, so there is nothing to undo.")
         lessons = lessons[:-1]
     elif good or defects or families:
-        lessons = (*lessons, _lesson(visit, good, defects, families, before.examples if before else (), progress))
+        known = before.examples if before else ()
+        lessons = (*lessons, _lesson(visit, good, defects, families, turned, known, progress))
     elif not lessons:
         raise InputError(f"{path.name!r} was not taught anything yet. Give good photos, or a defect with its mask.")
     if trust is None:
@@ -122,6 +127,7 @@ def _lesson(
     good: Sequence[str | Path],
     defects: Sequence[tuple[str | Path, Mark]],
     families: Sequence[int],
+    turned: bool,
     known: Sequence[Example],
     progress: Progress,
 ) -> Lesson:
@@ -145,6 +151,8 @@ def _lesson(
             said[sha256] = example = Example("good" if mask is None else "defect", photo.path, sha256, share)
             examples.append(example)
             tokens.append([_tokens(number, grid, mask) for grid in done.seen[0].grids])
+            if turned:
+                tokens += _turned(visit, number, done.ready.pixels[0], mask)
     for family in families:
         number = len(known) + len(examples)
         examples.append(Example("defect", f"family {family}", ""))
@@ -197,6 +205,14 @@ def _tokens(number: int, grid: Float32, mask: Bools | None) -> Examples:
     return Examples.of(number, defects=grid[under])
 
 
+def _turned(visit: Revisit, number: int, pixels: RGB, mask: Bools | None) -> Iterator[list[Examples]]:
+    """The same of an example turned round. ``pixels``: in the working size."""
+    marked = np.zeros(pixels.shape[:2], np.bool_) if mask is None else fit_mask(mask, pixels.shape[:2])
+    for copy in turned_copies(pixels, marked):
+        if mask is None or copy.mask.any():  # a flaw at the rim can be turned out of the picture
+            yield [_tokens(number, grid, None if mask is None else copy.mask) for grid in visit.grids_of(copy.pixels)]
+
+
 def _of_family(number: int, family: int, visit: Revisit) -> list[Examples]:
     """The look of a family; it is known in the first pass only."""
     there = [str(one.number) for one in read_families(visit.run / "families.json")]
@@ -218,7 +234,7 @@ def _apply(
     paths = tuple(row.path for row in rows)
     kept = visit.kept()
     old = np.asarray(kept.grids)
-    base = before.with_base(before.base, paths).base if before else old
+    base = before.base_of(paths) if before else old
     now, alike = _compared(visit, lessons, base, paths, trust, progress)
     shape = visit.branch.shape
     scores = image_scores(now.maps, shape, visit.config.image_score)

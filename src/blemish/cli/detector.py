@@ -74,7 +74,7 @@ def export(
     """Write a detector as one ONNX graph: pixels of any size in, score and map out.
 
     It runs in ONNX Runtime without torch, several times as fast; check and watch take it, too."""
-    from blemish.frozen import export as export_onnx
+    from blemish.frozen import export_onnx
 
     file = export_onnx(detector, out or detector.with_suffix(".onnx"), overwrite=overwrite)
     print(f"{file} ({file.stat().st_size / 2**20:.1f} MB). blemish check {file} PHOTOS")

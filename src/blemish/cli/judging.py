@@ -107,6 +107,9 @@ def teach(
         typer.Option(help="Where the defect is: an image of the photo's size, white on it, or left,top,right,bottom."),
     ] = None,
     family: Annotated[list[int] | None, typer.Option(help="The number of a recurring flaw of the run.")] = None,
+    turned: Annotated[
+        bool, typer.Option("--turned", help="These examples count in eight orientations: parts that lie as they fall.")
+    ] = False,
     trust: Annotated[
         str | None,
         typer.Option(help="What good photos count against the batch; default 25%, more if most photos are flawed."),
@@ -131,6 +134,7 @@ def teach(
         good=good or (),
         defects=list(zip(defects, masks, strict=True)),
         families=family or (),
+        turned=turned,
         trust=share("trust", trust),
         undo=undo,
         progress=progress_for(quiet or as_json),

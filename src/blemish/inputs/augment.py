@@ -15,7 +15,7 @@ from PIL import Image
 
 from blemish.errors import InputError
 
-__all__ = ["AUGMENTATIONS", "Copy", "augmented"]
+__all__ = ["AUGMENTATIONS", "Copy", "augmented", "turned"]
 
 RGB = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -54,6 +54,14 @@ def augmented(pixels: RGB, mask: Mask, count: int, seed: int = 0) -> Iterator[Co
     return (_copy(pixels, mask, at, seed) for at in range(count))
 
 
+def turned(pixels: RGB, mask: Mask) -> Iterator[Copy]:
+    """Seven copies, each 45 degrees further round: references of a part that lies as it falls (AnomalyDINO, Damm et al.
+    2025, turns its references alike)."""
+    for degrees in range(45, 360, 45):
+        places = _rotated(mask.shape, degrees)
+        yield _moved(pixels, _sample(mask.astype(np.float32), places) >= 0.5, places, "rotate")
+
+
 def _copy(pixels: RGB, mask: Mask, at: int, seed: int) -> Copy:
     family = AUGMENTATIONS[at % len(AUGMENTATIONS)]
     strength = 1.0
@@ -66,8 +74,13 @@ def _copy(pixels: RGB, mask: Mask, at: int, seed: int) -> Copy:
             moved, places = mask.copy(), _still(mask.shape)
             break
         strength /= 2
+    return _moved(pixels, moved, places, family)
+
+
+def _moved(pixels: RGB, mask: Mask, places: Float32, family: str) -> Copy:
+    """``pixels`` taken from ``places``; the ``mask`` has been moved."""
     bands = [_sample(pixels[..., band].astype(np.float32), places) for band in range(pixels.shape[2])]
-    return Copy(np.clip(np.rint(np.stack(bands, axis=-1)), 0, 255).astype(np.uint8), moved, family)
+    return Copy(np.clip(np.rint(np.stack(bands, axis=-1)), 0, 255).astype(np.uint8), mask, family)
 
 
 def _places(family: str, shape: tuple[int, ...], rng: np.random.Generator, strength: float) -> Float32:
