@@ -192,7 +192,7 @@ def test_a_threshold_of_the_users(plain: Path) -> None:
 def test_too_few_good_photos(plain: Path) -> None:
     scores = [row.score or 0.0 for row in read_rows(plain)]
     _move_threshold(plain, scores[-3] - 1e-6)
-    with pytest.raises(InputError, match="has 2 photos that were called ok; .* at least 3.*blemish verdict"):
+    with pytest.raises(InputError, match=r"has 2 photos that were called ok; .* at least 3.*blemish verdict"):
         freeze(plain)
     _move_threshold(plain, scores[-4] - 1e-6)
     assert np.isfinite(Detector.load(freeze(plain).file).check(stained(1)).score), "three will do"
@@ -252,7 +252,7 @@ def test_photos_of_the_run_that_are_gone(tmp_path: Path) -> None:
     photos = write_stained(tmp_path / "parts")
     run = scanned(photos, tmp_path / "run")
     photos.rename(tmp_path / "moved")
-    with pytest.raises(InputError, match="24 of 24 photos of .* are not there any more.*Mount or restore"):
+    with pytest.raises(InputError, match=r"24 of 24 photos of .* are not there any more.*Mount or restore"):
         freeze(run)
 
 
@@ -260,7 +260,7 @@ def test_a_photo_of_the_run_that_was_spoilt(tmp_path: Path) -> None:
     photos = write_stained(tmp_path / "parts")
     run = scanned(photos, tmp_path / "run")
     (photos / "10.png").write_bytes(b"")
-    with pytest.raises(InputError, match="Cannot read '10.png': empty file"):
+    with pytest.raises(InputError, match=r"Cannot read '10.png': empty file"):
         freeze(run)
 
 
@@ -363,9 +363,7 @@ def _no_backbones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blemish.features.effnet._packaged_state", refuse)
 
 
-def test_the_default_backbone_goes_with_the_file(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_backbone_goes_with_the_file(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = scanned(home / "parts", tmp_path / "run", backbone="effnet-lite2", size=64)
     plain, embedded = freeze(run, tmp_path / "plain.blemish"), freeze(run, tmp_path / "with.blemish", embed=True)
     assert plain.file.stat().st_size < 3e6 < embedded.file.stat().st_size < 40e6

@@ -190,7 +190,12 @@ def test_arrays_as_others_make_them(detector: Detector) -> None:
     fixed = pixels.copy()
     fixed.flags.writeable = False
     backwards = np.ascontiguousarray(pixels[..., ::-1])[..., ::-1]  # OpenCV's BGR, turned round
-    for same in (fixed, backwards, np.asfortranarray(pixels), np.ascontiguousarray(pixels.transpose(1, 0, 2)).swapaxes(0, 1)):
+    for same in (
+        fixed,
+        backwards,
+        np.asfortranarray(pixels),
+        np.ascontiguousarray(pixels.transpose(1, 0, 2)).swapaxes(0, 1),
+    ):
         assert detector.check(same).score == expected
 
 
@@ -215,7 +220,7 @@ def test_arrays_as_others_make_them(detector: Detector) -> None:
     ],
 )
 def test_what_is_no_photo(detector: Detector, given: Any) -> None:
-    with pytest.raises(InputError, match="A photo is .*received"):
+    with pytest.raises(InputError, match=r"A photo is .*received"):
         detector.check(given)
 
 

@@ -15,7 +15,9 @@ from blemish.inputs.marks import read_mark
 SHAPE = (40, 60)  # height, width of the photo
 
 
-def drawn(left: int = 10, top: int = 5, right: int = 20, bottom: int = 15, shape: tuple[int, int] = SHAPE) -> np.ndarray:
+def drawn(
+    left: int = 10, top: int = 5, right: int = 20, bottom: int = 15, shape: tuple[int, int] = SHAPE
+) -> np.ndarray:
     mask = np.zeros(shape, dtype=np.uint8)
     mask[top:bottom, left:right] = 255
     return mask

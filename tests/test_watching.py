@@ -1,4 +1,4 @@
-"""A folder that photos arrive in, with the time in the test's hands: what happens between two looks is told to sleep."""
+"""A folder that photos arrive in, with the time in the test's hands: what happens between two looks."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def inbox(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-class Over(Exception):
-    pass
+class OverError(Exception):
+    """Nothing more will happen."""
 
 
 def watched(
@@ -54,7 +54,7 @@ def watched(
     def sleep(seconds: float) -> None:
         assert seconds == 0.5
         if not left:
-            raise Over
+            raise OverError
         left.pop(0)()
 
     lines = []
@@ -63,7 +63,7 @@ def watched(
         with Results(inbox.with_name("out"), detector) as results:
             for line in watch_folder(detector, inbox, results, note=note, sleep=sleep, **options):
                 lines.append(line)
-    except Over:
+    except OverError:
         return lines
     assert options.get("once"), "it ends on its own only if that was wanted"
     return lines
@@ -104,7 +104,7 @@ def test_photos_are_judged_as_they_arrive(detector: Detector, inbox: Path) -> No
         "bytes": (inbox / "2.png").stat().st_size,
         "modified_ns": (inbox / "2.png").stat().st_mtime_ns,
     }
-    pictures = [file for file in inbox.with_name("out").rglob("*.jpg")]
+    pictures = list(inbox.with_name("out").rglob("*.jpg"))
     assert pictures == [inbox.with_name("out") / "overlays" / "sub" / "1.png.jpg"], "of what is not ok"
 
 
@@ -225,7 +225,15 @@ def test_once_ends_when_all_is_judged(detector: Detector, inbox: Path, names: tu
 # what the last line of the results was before somebody was killed, or edited it
 @pytest.mark.parametrize(
     "last",
-    [b'{"path": "b.png", "sco', b"\x00\x00\x00", b"\xff\xfe", b"3\n", b"[1]\n", b'{"path": 1, "bytes": 1e999}', b"\n\n"],
+    [
+        b'{"path": "b.png", "sco',
+        b"\x00\x00\x00",
+        b"\xff\xfe",
+        b"3\n",
+        b"[1]\n",
+        b'{"path": 1, "bytes": 1e999}',
+        b"\n\n",
+    ],
 )
 def test_a_line_that_was_cut_short(detector: Detector, inbox: Path, last: bytes) -> None:
     photo(inbox / "a.png")
@@ -246,7 +254,7 @@ def test_a_disk_that_is_full_ends_it(detector: Detector, inbox: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     photo(inbox / "a.png", BAD, 1.0)
-    with monkeypatch.context() as patch, pytest.raises(OutputError, match="No space left .* same command again"):
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match=r"No space left .* same command again"):
         patch.setattr("blemish.sinks.overlays.save", fail)
         watched(detector, inbox, nothing)
     assert (inbox.with_name("out") / LINES).read_bytes() == b"", "no line without its picture"

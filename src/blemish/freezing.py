@@ -234,8 +234,8 @@ class _Own:
 
 
 def _comparable(visit: Revisit) -> list[int]:
-    """Rows whose scores in the run are made as ``_own`` makes them. Not those of a family that nobody has decided about:
-    in the run they vouch for each other, and the bank lacks them. Nor those that look like a taught defect."""
+    """Rows whose scores in the run are made as ``_own`` makes them: not those of a family that nobody has decided
+    about, which vouch for each other in the run and are not in the bank, nor those that look like a taught defect."""
     undecided = {family.number for family in read_families(visit.run / "families.json") if family.kind == "unsure"}
     known = taught.read(visit.run)
     lifted = set[str]()

@@ -123,7 +123,7 @@ class Revisit:
 
     def typical(self, leaving_out: Collection[str], advance: Advance) -> dict[str, list[Float32]]:
         """Path -> tokens (N, C) by pass of a few photos, drawn at random, which stand for the typical photo."""
-        others = [photo.path for photo in self.scored if photo.path not in leaving_out]
+        others = sorted(photo.path for photo in self.scored if photo.path not in leaving_out)  # whatever their scores
         drawn = sorted(np.random.default_rng(0).permutation(len(others))[:TYPICAL])
         return {
             done.ready.file.path: [grid.reshape(-1, grid.shape[2]) for grid in done.seen[0].grids]

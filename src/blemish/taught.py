@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -77,7 +77,7 @@ class Taught:
     def _order(self, paths: Sequence[str]) -> npt.NDArray[np.intp]:
         row = {path: at for at, path in enumerate(self.paths)}
         if row.keys() != set(paths):
-            raise InputError(f"What was taught ({RUN_TAUGHT!r}) is of other photos than the run. Scan the photos again.")
+            raise InputError("What was taught is about other photos than those of the run. Scan the photos again.")
         return np.array([row[path] for path in paths], dtype=np.intp)
 
     def with_base(self, base: Float32, paths: Sequence[str]) -> Taught:
@@ -103,7 +103,7 @@ class Taught:
             for at, one in enumerate(lesson.tokens)
             for field in fields(one)
         ]
-        write_arrays(folder / TOKENS, [(name, _half(values)) for name, values in tokens])
+        write_arrays(folder / TOKENS, tokens)  # not rounded: --undo brings every number back to the bit
         facts = {
             "features": self.features,
             "trust": self.trust,
@@ -117,10 +117,6 @@ class Taught:
         (folder / LESSONS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def _half(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    return values.astype(np.float16) if values.dtype == np.float32 else values
-
-
 def read(run: Path) -> Taught | None:
     """What the run was taught; None if nothing. Raises ``InputError`` if it is damaged."""
     folder = run / RUN_TAUGHT
@@ -128,7 +124,12 @@ def read(run: Path) -> Taught | None:
         return None
     try:
         facts = json.loads((folder / LESSONS).read_text(encoding="utf-8"))
-        with np.load(folder / MAPS, allow_pickle=False) as maps, np.load(folder / TOKENS, allow_pickle=False) as stored:
+        with (
+            (folder / MAPS).open("rb") as of_maps,  # which numpy leaves open where they are damaged
+            (folder / TOKENS).open("rb") as of_tokens,
+            np.load(of_maps, allow_pickle=False) as maps,
+            np.load(of_tokens, allow_pickle=False) as stored,
+        ):
             return Taught(
                 features=str(facts["features"]),
                 trust=float(facts["trust"]),
@@ -159,14 +160,8 @@ def said_in(run: Path) -> dict[str, Call]:
         raise _damaged(file.parent, error) from error
 
 
-def _examples(stored: Mapping[str, npt.NDArray[np.generic]], number: int, at: int) -> Examples:
-    values = {field.name: stored[f"{field.name}{number}.{at}"] for field in fields(Examples)}
-    return Examples(
-        **{
-            name: array.astype(np.float32 if array.dtype == np.float16 else array.dtype)
-            for name, array in values.items()
-        }
-    )
+def _examples(stored: Mapping[str, Any], number: int, at: int) -> Examples:
+    return Examples(**{field.name: stored[f"{field.name}{number}.{at}"] for field in fields(Examples)})
 
 
 def _said(facts: Mapping[str, Mapping[str, Call]]) -> dict[str, Call]:

@@ -6,6 +6,7 @@ map from the scan is kept beside. Every lesson is kept in the run, and the last 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,7 @@ def _listed(good: Sequence[str | Path], visit: Revisit) -> list[str | Path]:
     found: list[str | Path] = []
     for one in good:
         folder = Path(one).expanduser()
-        if str(one) not in visit.photos and folder.is_dir():
+        if str(one) and str(one) not in visit.photos and os.path.isdir(folder):  # noqa: PTH112 - see _photo
             found += [photo.file for photo in find_photos(folder)[0]]
         else:
             found.append(one)
@@ -177,7 +178,7 @@ def _photo(given: str | Path, visit: Revisit) -> PhotoFile:
     if photo := visit.photos.get(str(given)):
         return photo
     file = Path(given).expanduser()
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         raise InputError(
             f"There is no photo {str(given)!r}, neither as a file nor in the run {visit.run.name!r}. "
             "Type the path of a file, or a path as results.csv has it."

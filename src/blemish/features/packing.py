@@ -51,7 +51,8 @@ def unpack(name: str, files: Mapping[str, bytes], layers: tuple[int, ...], devic
             return network.eval().requires_grad_(False).to(device)
         return effnet.restored(state, layers, torch.device(device))
     except (RuntimeError, SafetensorError, KeyError) as error:  # torch's word for a state that does not fit
-        raise BackboneError(f"The weights in the file do not fit {name} ({error}). Freeze the run again.") from error
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BackboneError(f"The weights in the file do not fit {name} ({first}). Freeze the run again.") from error
 
 
 def _from_folder(files: Mapping[str, bytes], layers: tuple[int, ...], device: torch.device) -> Backbone:
