@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from blemish.features.clip_weights import official_state
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -51,6 +53,38 @@ def save_clip(folder: Path, activation: str = "quick_gelu", context: int = 40) -
     model.save_pretrained(folder)
     save_tokenizer(folder)
     return model
+
+
+def save_as_open_clip(model: Any, folder: Path) -> None:
+    """The same as open_clip publishes models on the hub, with the config.json that timm has beside it."""
+    from safetensors.torch import save_file
+
+    save_tokenizer(folder)
+    save_file(official_state(model.state_dict()), folder / "open_clip_model.safetensors")
+    vision, text = model.config.vision_config, model.config.text_config
+    config = {
+        "model_cfg": {
+            "embed_dim": model.config.projection_dim,
+            "vision_cfg": {
+                "image_size": vision.image_size,
+                "layers": vision.num_hidden_layers,
+                "width": vision.hidden_size,
+                "head_width": vision.hidden_size // vision.num_attention_heads,
+                "patch_size": vision.patch_size,
+            },
+            "text_cfg": {
+                "context_length": text.max_position_embeddings,
+                "vocab_size": text.vocab_size,
+                "width": text.hidden_size,
+                "heads": text.num_attention_heads,
+                "layers": text.num_hidden_layers,
+            },
+            "quick_gelu": vision.hidden_act == "quick_gelu",
+        },
+        "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps({"architecture": "vit_tiny_patch8_clip_32"}))
 
 
 def _vocabulary() -> dict[str, int]:

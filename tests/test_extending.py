@@ -34,7 +34,7 @@ def write_run(run: Path, source: Path, config: ScanConfig | None = None) -> Path
     manifest = {"schema": RUN_SCHEMA, "blemish": "1", "source": str(source.resolve()), "config": config.as_dict()}
     files = {photo.path: photo.file for photo in listing.photos}
     (run / "run.json").write_text(json.dumps(manifest))
-    (run / "division.json").write_text(json.dumps(describe([list(files)], files, ["a-b"])))
+    (run / "division.json").write_text(json.dumps(describe([list(files)], files, {}, ["a-b"])))
     return run
 
 
@@ -125,7 +125,7 @@ def test_links_in_circles_do_not_stop_it(run: Path, tmp_path: Path) -> None:
 def test_links_are_stored_as_they_are(tmp_path: Path, old: Path) -> None:
     """The user's mount may lead elsewhere tomorrow."""
     (tmp_path / "link").symlink_to(old)
-    stored = describe([["p0.png"]], {"p0.png": tmp_path / "link" / "p0.png"}, [])
+    stored = describe([["p0.png"]], {"p0.png": tmp_path / "link" / "p0.png"}, {}, [])
     assert stored["parts"] == [[["p0.png", str(tmp_path / "link" / "p0.png")]]]
 
 

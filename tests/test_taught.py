@@ -24,12 +24,12 @@ def tokens(count: int, seed: int) -> np.ndarray:
 def made() -> Taught:
     rng = np.random.default_rng(0)
     lessons = (
-        Lesson((Example("good", "a.png", "1" * 64),), (Examples.of(0, good=tokens(4, 1)),)),
-        Lesson((Example("defect", "x.png", "2" * 64, 0.1),), (Examples.of(1, defects=tokens(2, 2)),)),
+        Lesson((Example("good", "a.png", "1" * 64),), (Examples.of(0, good=tokens(4, 1)),), 0.5),
+        Lesson((Example("defect", "x.png", "2" * 64, 0.1),), (Examples.of(1, defects=tokens(2, 2)),), 0.25),
     )
     maps = [rng.random((3, 2, 2), np.float32) for _ in range(3)]
     embeddings = rng.random((3, 5), np.float32)
-    return Taught("features", lessons, {"a.png": "ok"}, PATHS, embeddings, maps[0], maps[1], maps[2], trust=0.25)
+    return Taught("features", lessons, {"a.png": "ok"}, PATHS, embeddings, maps[0], maps[1], maps[2])
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     ),
     "lessons that are a list": lambda folder: (folder / "lessons.json").write_text("[]"),
     "lessons that are nothing": lambda folder: (folder / "lessons.json").write_text("null"),
-    "no trust": _facts("trust", None),
-    "trust in words": _facts("trust", "much"),
+    "no trust": _facts("lessons", [{"passes": 0, "examples": []}]),
+    "trust in words": _facts("lessons", [{"passes": 0, "examples": [], "trust": "much"}]),
     "photos that are a number": _facts("paths", 3),
     "something else said": _facts("said", {"a.png": "fine"}),
     "a lesson of another kind": _facts("lessons", [{"passes": 1, "examples": [{"colour": "red"}]}]),

@@ -65,7 +65,7 @@ class DetectorFacts:
     colour_low: float  # the run's colour scale
     colour_high: float
     photos: tuple[str, ...]  # sha256 of the files whose tokens are in the bank
-    made_from: dict[str, int]  # counts: photos, tokens before and after thinning, families left out, defects taught
+    made_from: dict[str, int]  # counts: photos of the run, of these in the bank, tokens of the bank and of defects
     made_by: str  # version of blemish
     created: str
 

@@ -112,6 +112,8 @@ def judge_file(detector: Detector, photo: PhotoFile, results: Results | None = N
         line: Line = checked.as_dict() | more
     except (UnreadablePhoto, InputError) as error:
         line = {"path": photo.path, "error": str(error), **more}
+    except Exception as error:  # out of memory, or whatever a runtime makes of a monstrous photo: the line goes on
+        line = {"path": photo.path, "error": f"cannot be judged: {str(error) or type(error).__name__}"[:300], **more}
     if results:
         results.add(line, checked, pixels)
     return line

@@ -6,7 +6,7 @@ No photo is read and none is compared; torch is not even loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -78,7 +78,7 @@ def decide(
     if known:
         old_maps = known.with_base(old_maps, cache.paths).maps
         known = known.with_base(new_maps, cache.paths)
-        new_maps, evidence = known.maps, replace(evidence, maxima=())
+        new_maps = known.maps
         keep[RUN_TAUGHT] = known.write
     scores = cache.rescoring.image_scores(new_maps)
     rows = read_rows(run)

@@ -31,6 +31,7 @@ class Earlier:
     run: Path
     source: Path  # what was scanned: a folder or a CSV
     files: dict[str, Path]  # path in the run -> file
+    sha256: dict[str, str]  # path -> digest of the bytes that were scanned
     parts: list[list[str]]  # paths that were compared with each other
     tiles: tuple[str, ...]  # names of the tile logs of the last part, by pass
     config: ScanConfig  # what decides the result; where and how it was computed is at its defaults
@@ -54,6 +55,7 @@ class Earlier:
                 run=run,
                 source=Path(manifest["source"]),
                 files={path: Path(photo) for part in stored["parts"] for path, photo in part},
+                sha256={str(path): str(digest) for path, digest in stored.get("sha256", {}).items()},
                 parts=[[path for path, _ in part] for part in stored["parts"]],
                 tiles=tuple(stored["tiles"]),
                 config=with_options(ScanConfig(), config),
@@ -138,9 +140,12 @@ def _is_file(file: Path) -> bool:
     return os.path.isfile(file)  # noqa: PTH113 - Path.is_file raises where a parent may not be entered
 
 
-def describe(parts: Sequence[Sequence[str]], files: dict[str, Path], tiles: Sequence[str]) -> dict[str, Any]:
-    """What ``division.json`` holds. ``tiles``: of the last part."""
+def describe(
+    parts: Sequence[Sequence[str]], files: dict[str, Path], sha256: dict[str, str], tiles: Sequence[str]
+) -> dict[str, Any]:
+    """What ``division.json`` holds. ``files``, ``sha256``: of each path. ``tiles``: of the last part."""
     return {
+        "sha256": sha256,
         "parts": [[[path, str(files[path].absolute())] for path in part] for part in parts],
         "tiles": list(tiles),
     }

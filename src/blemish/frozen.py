@@ -86,17 +86,24 @@ class Detector:
 
     @classmethod
     def load(cls, file: str | Path, device: str = "cpu") -> Detector:
-        """A file that ``blemish freeze`` made, or a graph that ``blemish export`` made (.onnx).
+        """A file that ``blemish freeze`` made, or a graph that ``blemish export`` made (.onnx, always on the CPU).
 
         Raises ``InputError`` if it is absent, damaged, changed or too new, ``BackboneError`` if its backbone is not
         installed or has other weights."""
         file = Path(file).expanduser()
-        if file.suffix == ".onnx":
+        if file.suffix.lower() == ".onnx":
             from blemish.onnx_graph import load
 
             return cls(*load(file))
         found = bundle.read(file)
-        return cls(found.facts, _torch_eye(found, device))
+        eye = _torch_eye(found, device)
+        try:
+            eye(np.zeros((found.facts.height, found.facts.width, 3), np.uint8))  # the first photo is always slow, too
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{str(file)!r} does not fit its backbone {found.facts.backbone} ({error}). Freeze the run again."
+            ) from error
+        return cls(found.facts, eye)
 
     @property
     def scale(self) -> ColourScale:
@@ -173,6 +180,8 @@ def export_onnx(detector: str | Path, out: str | Path, *, overwrite: bool = Fals
     from blemish.onnx_graph import write
 
     file = require_new(Path(out).expanduser(), ".onnx", overwrite)
+    if Path(detector).suffix.lower() == ".onnx":
+        raise InputError(f"{str(detector)!r} is an ONNX file already. Give the file that `blemish freeze` made.")
     found = bundle.read(Path(detector).expanduser())
     write(found, _backbone(found, "cpu"), file)
     return file

@@ -53,7 +53,8 @@ def estimate_of(
     copies = np.array([bool(photo.duplicate_of) for photo in photos])  # vouch for each other, whatever they show
     bad, good = _rows(photos, said, "blemished"), _rows(photos, said, "ok")
     known = (_members(photos, decided) & ~good) | bad
-    return estimate(scores, found, known, (_members(photos, asking + variants) | copies | good) & ~bad)
+    # what the user vouches for is learnt from like any other photo: without it only the doubtful ones would be left
+    return estimate(scores, found, known, (_members(photos, asking + variants) | copies) & ~bad & ~good)
 
 
 def seed_level(estimated: Estimate, grids: Float32) -> float:

@@ -16,6 +16,7 @@ __all__ = [
     "RUN_PLOTS",
     "RUN_SCHEMA",
     "RUN_TAUGHT",
+    "RUN_TAUGHT_BEFORE",
     "RUN_VERDICT",
     "cache_dir",
 ]
@@ -28,6 +29,7 @@ RUN_DIAGNOSIS = "diagnosis.json"
 RUN_DIVISION = "division.json"  # who was compared with whom: what --extend starts from
 RUN_PLOTS = "diagnosis"  # a folder of pictures
 RUN_TAUGHT = "taught"  # a folder: examples that the user has given
+RUN_TAUGHT_BEFORE = "taught-before"  # the same of the run that stood there before, until it is applied to this one
 RUN_VERDICT = "verdict"  # a folder: what another threshold needs
 RUN_MARKER = "blemish.partial"  # in a folder that is still being written, or was left by a run that was killed
 

@@ -71,7 +71,8 @@ def renew(to: Renewal, progress: Progress) -> Result:
     scale = ColourScale(**to.manifest["colour_scale"])
     rows, order = ranked([scored[path] for path in to.paths], to.scores, family_of(to.families))
     grids = to.new_maps[order]
-    estimated = estimate_of(rows, grids, to.evidence.ordered(order), to.families, to.said)
+    evidence = to.evidence.ordered(order)
+    estimated = estimate_of(rows, grids, evidence, to.families, to.said)
     level = seed_level(estimated, grids)
     products = verdict_file.read(to.run / RUN_VERDICT).products
     config = with_options(ScanConfig(), {"verdict": to.manifest["config"]["verdict"]}).verdict
@@ -93,7 +94,9 @@ def renew(to: Renewal, progress: Progress) -> Result:
         jpeg=(lambda row, longest: jpeg(int(order[row]), longest)) if jpeg else None,
         keep={
             **to.keep,
-            RUN_VERDICT: partial(verdict_file.write, estimated, grids, level, products, verdict.regions),
+            RUN_VERDICT: partial(
+                verdict_file.write, estimated, grids, evidence.maxima, level, products, verdict.regions
+            ),
         },
     )
     with staging(to.run, overwrite=True) as folder:

@@ -6,7 +6,7 @@ Features come from the user's cache, so this takes a moment; where the cache has
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,17 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import machine, verdict_file
+from blemish import machine, run_cache, verdict_file
 from blemish.comparing import features_of
 from blemish.config import ScanConfig
-from blemish.errors import BackboneError, ConfigError, InputError
+from blemish.errors import BackboneError, ConfigError, InputError, UnreadablePhoto
 from blemish.extending import Earlier
 from blemish.extraction import Branch, Failed, Finished, each
 from blemish.features.cache import FeatureCache, half
 from blemish.features.registry import Features, load_backbone
-from blemish.inputs.images import PhotoFile
+from blemish.inputs.images import PhotoFile, read_photo, resize
 from blemish.matching.store import Budget
-from blemish.paths import RUN_VERDICT, cache_dir
+from blemish.paths import RUN_CACHE, RUN_VERDICT, cache_dir
 from blemish.progress import Advance
 from blemish.result import RGB, Photo
 from blemish.run import read_rows
@@ -49,6 +49,7 @@ class Revisit:
     config: ScanConfig
     rows: tuple[Photo, ...]  # as the run has them, unreadable ones last
     photos: dict[str, PhotoFile]  # path -> file, of those that were scored
+    sha256: dict[str, str]  # path -> digest of the bytes that were scanned
     branch: Branch
     deep_ceiling: int
 
@@ -61,7 +62,6 @@ class Revisit:
         run = run.expanduser().resolve()
         manifest = read_manifest(run)
         earlier = Earlier.read(run, to=what)
-        earlier.require_all()
         rows = tuple(read_rows(run))
         scored = {row.path for row in rows if row.status == "ok"}
         try:
@@ -80,7 +80,7 @@ class Revisit:
         photos = {path: PhotoFile(path, file) for path, file in earlier.files.items() if path in scored}
         if scored != photos.keys():
             raise _unfit(run)
-        return cls(run, manifest, earlier.config, rows, photos, branch, ceiling)
+        return cls(run, manifest, earlier.config, rows, photos, earlier.sha256, branch, ceiling)
 
     @property
     def scored(self) -> tuple[Photo, ...]:
@@ -105,13 +105,23 @@ class Revisit:
         return features_of(self.branch)
 
     def see(self, photos: Sequence[PhotoFile], advance: Advance) -> Iterator[Finished]:
-        """Photos of the run or others, in their order. Raises ``InputError`` if one cannot be read."""
+        """Photos of the run or others, in their order. Raises ``InputError`` if one is not there any more, cannot be
+        read, or is not what was scanned."""
+        missing = [photo for photo in photos if not photo.file.exists()]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(photos)} photos are not there any more, first {str(missing[0].file)!r}. "
+                "Mount or restore them, or scan what is there anew."
+            )
         budget = Budget(machine.available_memory() // 2, Path(tempfile.gettempdir()))
         batch = 1 if self.branch.device == "cpu" else 16
         with closing(each(photos, [self.branch], budget, deep_ceiling=self.deep_ceiling, batch=batch)) as steps:
             for done in steps:
                 if isinstance(done, Failed):
                     raise InputError(f"Cannot read {done.path!r}: {done.reason}.")
+                path, digest = done.ready.file.path, done.ready.sha256
+                if done.ready.file is self.photos.get(path) and self.sha256.get(path, digest) != digest:
+                    raise InputError(f"{path!r} was changed since it was scanned. Scan the photos again.")
                 yield done
                 advance(1)
 
@@ -120,6 +130,27 @@ class Revisit:
         picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.branch.device)
         features = half(self.branch.backbone.extract(picture))
         return self.branch.tokens(Features([grid[0].cpu() for grid in features.grids], features.embedding[0].cpu()))
+
+    @property
+    def pictures(self) -> tuple[Callable[[int], RGB], Callable[[int, int], bytes] | None]:
+        """Row -> the photo's pixels at the working resolution; and its encoded picture, where the run has some."""
+        paths = [photo.path for photo in self.scored]
+        if (self.run / RUN_CACHE).is_dir():
+            cache = run_cache.read(self.run / RUN_CACHE)
+            number = {path: at for at, path in enumerate(cache.paths)}
+            return (
+                lambda row: cache.pixels(number[paths[row]]),
+                lambda row, longest: cache.jpeg(number[paths[row]], longest),
+            )
+        return lambda row: self._read(self.photos[paths[row]]), None
+
+    def _read(self, photo: PhotoFile) -> RGB:
+        shape = self.branch.shape
+        try:
+            decoded = read_photo(photo, at_least=shape, deep_ceiling=self.deep_ceiling)
+        except UnreadablePhoto:  # removed a moment ago: its scores stand, its picture is grey
+            return np.full((*shape, 3), 128, np.uint8)
+        return resize(decoded.pixels, shape, self.branch.backbone.facts.resize)
 
     def typical(self, leaving_out: Collection[str], advance: Advance) -> dict[str, list[Float32]]:
         """Path -> tokens (N, C) by pass of a few photos, drawn at random, which stand for the typical photo."""

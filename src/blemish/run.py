@@ -17,7 +17,15 @@ from typing import Any
 
 from blemish.decisions import write_decisions
 from blemish.errors import InputError, RunError
-from blemish.paths import RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_MANIFEST, RUN_PLOTS
+from blemish.paths import (
+    RUN_CACHE,
+    RUN_DECISIONS,
+    RUN_DIAGNOSIS,
+    RUN_DIVISION,
+    RUN_MANIFEST,
+    RUN_PLOTS,
+    RUN_TAUGHT_BEFORE,
+)
 from blemish.progress import Progress, Silent
 from blemish.result import Photo, Result
 from blemish.run_folder import check_out, staging, why_not_written
@@ -140,7 +148,7 @@ def _take_over(unchanged: Unchanged, folder: Path) -> None:
                 link(old, new)
     if (unchanged.run / RUN_DIVISION).is_file():
         link(unchanged.run / RUN_DIVISION, folder / RUN_DIVISION)
-    for name in (RUN_CACHE, RUN_PLOTS):
+    for name in (RUN_CACHE, RUN_PLOTS, RUN_TAUGHT_BEFORE):
         if (unchanged.run / name).is_dir():
             shutil.copytree(unchanged.run / name, folder / name, copy_function=link)
 

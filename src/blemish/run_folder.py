@@ -29,6 +29,7 @@ from blemish.paths import (
     RUN_PLOTS,
     RUN_SCHEMA,
     RUN_TAUGHT,
+    RUN_TAUGHT_BEFORE,
     RUN_VERDICT,
 )
 
@@ -37,7 +38,8 @@ __all__ = ["check_out", "default_out", "read_manifest", "replacing", "staging", 
 JUDGED = frozenset({"coco.json", "coco_results.json", "labelstudio.json", "masks"})  # where there is a verdict
 RESULTS = JUDGED | {"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST}
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file managers that have looked in
-WRITTEN = RESULTS | {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS, RUN_TAUGHT, RUN_VERDICT}
+KEPT = {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS, RUN_TAUGHT, RUN_TAUGHT_BEFORE, RUN_VERDICT}
+WRITTEN = RESULTS | KEPT
 
 
 def default_out(source: Path) -> Path:

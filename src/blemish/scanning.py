@@ -162,14 +162,16 @@ def _result(
     scale = ColourScale.of(grids)
     with clock.quiet("deciding"):
         scored = rows[: len(order)]
-        evidence = compared.rescoring.evidence(excluded(compared.families))
-        estimated = estimate_of(scored, grids, evidence.ordered(order), compared.families)
+        evidence = compared.rescoring.evidence(excluded(compared.families)).ordered(order)
+        estimated = estimate_of(scored, grids, evidence, compared.families)
         level = seed_level(estimated, grids)
         groups = groups_of(first.compared.between)
         products = [round(size * len(order) / len(first.paths)) for size in groups.sizes] if groups else []
         verdict = judged(scored, grids, estimated, level, compared.families, products, plan.config.verdict, {})
     pixels = _pixels(plan, batch, first)
-    keep = {RUN_VERDICT: partial(verdict_file.write, estimated, grids, level, products, verdict.regions)}
+    keep = {
+        RUN_VERDICT: partial(verdict_file.write, estimated, grids, evidence.maxima, level, products, verdict.regions)
+    }
     if compared.families:
         keep[RUN_CACHE] = partial(run_cache.write, batch.paths, compared.rescoring, compared.looks, pixels)
     shape = plan.branches[0].shape
@@ -183,7 +185,9 @@ def _result(
         pixels=lambda row: pixels(int(order[row])),
         families=compared.families,
         diagnosis=first.compared.diagnosis,
-        division=extending.describe([part.paths for part in done], files, done[-1].tiles),
+        division=extending.describe(
+            [part.paths for part in done], files, dict(zip(batch.paths, batch.sha256, strict=True)), done[-1].tiles
+        ),
         keep=keep,
         scale=scale,
         warnings=warnings,

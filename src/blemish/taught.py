@@ -7,6 +7,7 @@ taught. It knows files and arrays; how far a photo is from an example is compute
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -18,11 +19,11 @@ import numpy.typing as npt
 
 from blemish.errors import InputError
 from blemish.judgement import Call
-from blemish.paths import RUN_TAUGHT
+from blemish.paths import RUN_TAUGHT, RUN_TAUGHT_BEFORE
 from blemish.rescoring import write_arrays
-from blemish.scoring.examples import Examples, taught_maps
+from blemish.scoring.examples import TRUST, Examples, taught_maps
 
-__all__ = ["Example", "Lesson", "Taught", "read", "said_in"]
+__all__ = ["Example", "Lesson", "Taught", "put_aside", "read", "said_in"]
 
 Float32 = npt.NDArray[np.float32]
 LESSONS, TOKENS, MAPS = "lessons.json", "tokens.npz", "maps.npz"
@@ -41,10 +42,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What was taught in one go. ``tokens``: of each matching pass, numbered by ``examples``."""
+    """What was taught in one go. ``tokens``: of each matching pass, numbered by ``examples``; of none where only the
+    trust was changed. ``trust``: what good examples count against the batch from then on."""
 
     examples: tuple[Example, ...]
     tokens: tuple[Examples, ...]
+    trust: float
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,11 @@ class Taught:
     base: Float32  # (B, h, w) maps as the photos alone have them
     good: Float32  # (B, h, w) distance to the good examples; (B, 0, 0) where there are none
     lift: Float32  # (B, h, w) what likeness to the defects adds; (B, 0, 0) where none was marked
-    trust: float  # weight of the good examples against the batch
+
+    @property
+    def trust(self) -> float:
+        """Weight of the good examples against the batch: the last word counts."""
+        return self.lessons[-1].trust if self.lessons else TRUST
 
     @property
     def maps(self) -> Float32:
@@ -81,7 +88,7 @@ class Taught:
         return np.array([row[path] for path in paths], dtype=np.intp)
 
     def with_base(self, base: Float32, paths: Sequence[str]) -> Taught:
-        """The same examples over other maps, whose photos may be in another order."""
+        """The same examples over other maps, whose photos, ``paths``, may be in another order."""
         order = self._order(paths)
         return replace(
             self,
@@ -91,6 +98,11 @@ class Taught:
             good=self.good[order],
             lift=self.lift[order],
         )
+
+    def forgotten(self) -> Taught:
+        """Without any lesson."""
+        none = np.zeros((len(self.paths), 0, 0), np.float32)
+        return replace(self, lessons=(), said={}, good=none, lift=none)
 
     def write(self, folder: Path) -> None:
         """Fill a new ``folder``."""
@@ -106,9 +118,12 @@ class Taught:
         write_arrays(folder / TOKENS, tokens)  # not rounded: --undo brings every number back to the bit
         facts = {
             "features": self.features,
-            "trust": self.trust,
             "lessons": [
-                {"passes": len(lesson.tokens), "examples": [asdict(example) for example in lesson.examples]}
+                {
+                    "trust": lesson.trust,
+                    "passes": len(lesson.tokens),
+                    "examples": [asdict(example) for example in lesson.examples],
+                }
                 for lesson in self.lessons
             ],
             "said": dict(self.said),
@@ -117,9 +132,18 @@ class Taught:
         (folder / LESSONS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def read(run: Path) -> Taught | None:
+def put_aside(run: Path, staged: Path) -> None:
+    """Carry what ``run`` was taught, damaged or not, into the run that replaces it: nobody has to mark a defect twice
+    because a scan was stopped."""
+    for name in (RUN_TAUGHT, RUN_TAUGHT_BEFORE):
+        if (run / name).is_dir():
+            shutil.copytree(run / name, staged / RUN_TAUGHT_BEFORE)
+            return
+
+
+def read(run: Path, name: str = RUN_TAUGHT) -> Taught | None:
     """What the run was taught; None if nothing. Raises ``InputError`` if it is damaged."""
-    folder = run / RUN_TAUGHT
+    folder = run / name
     if not folder.is_dir():
         return None
     try:
@@ -132,11 +156,11 @@ def read(run: Path) -> Taught | None:
         ):
             return Taught(
                 features=str(facts["features"]),
-                trust=float(facts["trust"]),
                 lessons=tuple(
                     Lesson(
                         tuple(Example(**example) for example in lesson["examples"]),
                         tuple(_examples(stored, number, at) for at in range(int(lesson["passes"]))),
+                        float(lesson["trust"]),
                     )
                     for number, lesson in enumerate(facts["lessons"])
                 ),

@@ -7,8 +7,9 @@ map from the scan is kept beside. Every lesson is kept in the run, and the last 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,17 @@ from blemish import run_cache, taught
 from blemish.decisions import read_decisions
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.inputs.augment import turned as turned_copies
-from blemish.inputs.images import PhotoFile, find_photos, probe, read_photo, resize
+from blemish.inputs.images import PhotoFile, find_photos, probe
 from blemish.inputs.marks import read_mark
 from blemish.inputs.truth import fit_mask
 from blemish.judgement import Call
-from blemish.paths import RUN_CACHE, RUN_TAUGHT
+from blemish.paths import RUN_CACHE, RUN_TAUGHT, RUN_TAUGHT_BEFORE
 from blemish.progress import Progress, Silent
 from blemish.renewing import Renewal, renew, require_renewable
 from blemish.rescoring import Evidence
 from blemish.result import RGB, Result
 from blemish.revisiting import TYPICAL, Revisit
+from blemish.scoring.coreset import farthest_first, thinned
 from blemish.scoring.defects import Resemblance, cover, members, raised, resemblance
 from blemish.scoring.examples import TRUST, Examples, to_good, to_typical
 from blemish.scoring.fusion import mean_maps
@@ -41,6 +43,7 @@ __all__ = ["Teaching", "teach", "teach_again"]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+MOST = 8192  # good tokens of a lesson, eight photos' worth; of more, those farthest from each other
 NONE = np.zeros((0, 0), np.float32)  # the map of a photo that has nothing to be compared with
 
 Mark = str | Path | Bools  # a mask's file, a box "left,top,right,bottom", or the mask itself
@@ -105,14 +108,14 @@ def teach(
         if not lessons:
             raise InputError(f"{path.name!r} was not taught anything, so there is nothing to undo.")
         lessons = lessons[:-1]
-    elif good or defects or families:
+    else:
+        if not (good or defects or families or lessons):
+            raise InputError(f"{path.name!r} was not taught anything yet. Give good photos, or a defect with its mask.")
+        if trust is None:
+            trust = before.trust if before else TRUST
         known = before.examples if before else ()
-        lessons = (*lessons, _lesson(visit, good, defects, families, turned, known, progress))
-    elif not lessons:
-        raise InputError(f"{path.name!r} was not taught anything yet. Give good photos, or a defect with its mask.")
-    if trust is None:
-        trust = before.trust if before else TRUST
-    return _apply(visit, lessons, before, trust, progress)
+        lessons = (*lessons, _lesson(visit, good, defects, families, turned, trust, known, progress))
+    return _apply(visit, lessons, before, progress)
 
 
 def teach_again(run: Path, known: Taught, progress: Progress) -> Teaching | None:
@@ -120,7 +123,9 @@ def teach_again(run: Path, known: Taught, progress: Progress) -> Teaching | None
     visit = Revisit.open(run, "taught")
     if visit.features != known.features:
         return None
-    return _apply(visit, known.lessons, None, known.trust, progress)
+    done = _apply(visit, known.lessons, None, progress)
+    shutil.rmtree(run / RUN_TAUGHT_BEFORE, ignore_errors=True)
+    return done
 
 
 def _lesson(
@@ -129,6 +134,7 @@ def _lesson(
     defects: Sequence[tuple[str | Path, Mark]],
     families: Sequence[int],
     turned: bool,
+    trust: float,
     known: Sequence[Example],
     progress: Progress,
 ) -> Lesson:
@@ -154,11 +160,20 @@ def _lesson(
             tokens.append([_tokens(number, grid, mask) for grid in done.seen[0].grids])
             if turned:
                 tokens += _turned(visit, number, done.ready.pixels[0], mask)
-    for family in families:
+    for family in dict.fromkeys(families):
         number = len(known) + len(examples)
         examples.append(Example("defect", f"family {family}", ""))
         tokens.append(_of_family(number, family, visit))
-    return Lesson(tuple(examples), tuple(Examples.joined(one) for one in zip(*tokens, strict=True)))
+    return Lesson(tuple(examples), tuple(_thinned(Examples.joined(one)) for one in zip(*tokens, strict=True)), trust)
+
+
+def _thinned(examples: Examples) -> Examples:
+    """With no more good tokens than every photo of a run can be compared with in a moment."""
+    if len(examples.good) <= MOST:
+        return examples
+    drawn = thinned(np.ones((1, len(examples.good)), np.bool_), limit=2 * MOST)
+    kept = np.sort(drawn[farthest_first(examples.good[drawn], MOST)])
+    return replace(examples, good=examples.good[kept], good_of=examples.good_of[kept])
 
 
 def _listed(good: Sequence[str | Path], visit: Revisit) -> list[str | Path]:
@@ -174,11 +189,17 @@ def _listed(good: Sequence[str | Path], visit: Revisit) -> list[str | Path]:
 
 
 def _photo(given: str | Path, visit: Revisit) -> PhotoFile:
-    """A photo of the run keeps the path that it has there."""
-    if photo := visit.photos.get(str(given)):
-        return photo
-    file = Path(given).expanduser()
-    if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for a name that is too long
+    """A photo of the run keeps the path that it has there. Raises ``InputError`` if there is none, or two."""
+    of_run, file = visit.photos.get(str(given)), Path(given).expanduser()
+    there = os.path.isfile(file)  # noqa: PTH113 - Path.is_file raises where a name is too long
+    if of_run and (not there or file.resolve() == of_run.file.resolve()):
+        return of_run
+    if of_run:
+        raise InputError(
+            f"{str(given)!r} is a photo of the run, and another file is called so. Type {str(of_run.file)!r} or "
+            f"{str(file.resolve())!r}."
+        )
+    if not there:
         raise InputError(
             f"There is no photo {str(given)!r}, neither as a file nor in the run {visit.run.name!r}. "
             "Type the path of a file, or a path as results.csv has it."
@@ -216,9 +237,15 @@ def _turned(visit: Revisit, number: int, pixels: RGB, mask: Bools | None) -> Ite
 
 def _of_family(number: int, family: int, visit: Revisit) -> list[Examples]:
     """The look of a family; it is known in the first pass only."""
-    there = [str(one.number) for one in read_families(visit.run / "families.json")]
-    if str(family) not in there:
-        raise InputError(f"{visit.run.name!r} has no family {family}; it has {', '.join(there) or 'none'}.")
+    families = {one.number: one for one in read_families(visit.run / "families.json")}
+    if family not in families:
+        there = ", ".join(map(str, families)) or "none"
+        raise InputError(f"{visit.run.name!r} has no family {family}; it has {there}.")
+    if families[family].kind != "defect":
+        raise InputError(
+            f"Family {family} is a {'legitimate variant' if families[family].kind == 'variant' else 'question'} in "
+            f"this run. If it is a defect, say so first: blemish decide {visit.run.name} {family} --is defect"
+        )
     look = run_cache.read(visit.run / RUN_CACHE).looks[family - 1]
     if look is None or look.features != visit.features:
         raise InputError(f"The look of family {family} is not known. Mark it on one of its photos: --defect, --mask.")
@@ -226,9 +253,7 @@ def _of_family(number: int, family: int, visit: Revisit) -> list[Examples]:
     return [Examples.of(number, defects=tokens) for tokens in (look.tokens, *[look.tokens[:0]] * others)]
 
 
-def _apply(
-    visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, trust: float, progress: Progress
-) -> Teaching:
+def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, progress: Progress) -> Teaching:
     """Compare every photo of the run with the examples of all lessons, and write the run anew."""
     families = read_families(visit.run / "families.json")
     rows = visit.scored
@@ -236,12 +261,15 @@ def _apply(
     kept = visit.kept()
     old = np.asarray(kept.grids)
     base = before.base_of(paths) if before else old
-    now, alike = _compared(visit, lessons, base, paths, trust, progress)
+    if before and not lessons:
+        now, alike = before.with_base(base, paths).forgotten(), None
+    else:
+        now, alike = _compared(visit, lessons, base, paths, progress)
     shape = visit.branch.shape
     scores = image_scores(now.maps, shape, visit.config.image_score)
     if visit.config.rscin:
         scores = rscin(scores, now.embeddings, visit.config.rscin)
-    pixels, jpeg = _pictures(visit, paths)
+    pixels, jpeg = visit.pictures
     result = renew(
         Renewal(
             run=visit.run,
@@ -253,7 +281,9 @@ def _apply(
             scores=scores,
             shape=shape,
             evidence=Evidence(
-                now.embeddings, scores_are_distances=visit.config.image_score == "max" and not visit.config.rscin
+                now.embeddings,
+                tuple(kept.maxima),
+                scores_are_distances=visit.config.image_score == "max" and not visit.config.rscin,
             ),
             families=families,
             decisions=read_decisions(visit.run),
@@ -286,12 +316,11 @@ def _compared(
     lessons: Sequence[Lesson],
     base: Float32,
     paths: tuple[str, ...],
-    trust: float,
     progress: Progress,
 ) -> tuple[Taught, Resemblance | None]:
     """How far every token of the run is from the examples. Passes of different grids meet on the finest."""
     examples = [example for lesson in lessons for example in lesson.examples]
-    passes = [Examples.joined(one) for one in zip(*(lesson.tokens for lesson in lessons), strict=True)]
+    passes = [Examples.joined(one) for one in zip(*(lesson.tokens for lesson in lessons if lesson.tokens), strict=True)]
     marked = any(len(one.defects) for one in passes)
     typical: dict[str, list[Float32]] = {}
     if marked:
@@ -333,40 +362,18 @@ def _compared(
         paths=paths,
         embeddings=np.stack(embeddings),
         base=base,
-        good=_stacked(good),
+        good=_stacked(good, base),
         lift=nearer,
-        trust=trust,
     )
     return now, alike
 
 
-def _stacked(maps: Sequence[Float32]) -> Float32:
-    """(B, h, w); a photo that is the only good example has no distance to another, and (B, 0, 0) if none has one."""
+def _stacked(maps: Sequence[Float32], otherwise: Float32 | None = None) -> Float32:
+    """(B, h, w), and (B, 0, 0) if no photo has a map; one that has none, since it is the only example, has that of
+    ``otherwise: (B, h, w)``, or zeros."""
     shapes = {one.shape for one in maps if one.size}
     if not shapes:
         return np.zeros((len(maps), 0, 0), np.float32)
     (shape,) = shapes
-    return np.stack([one if one.size else np.zeros(shape, np.float32) for one in maps])
-
-
-def _pictures(visit: Revisit, paths: Sequence[str]) -> tuple[Callable[[int], RGB], Callable[[int, int], bytes] | None]:
-    """A photo's pixels at the working resolution, and its encoded picture where the run has kept some."""
-    if (visit.run / RUN_CACHE).is_dir():
-        cache = run_cache.read(visit.run / RUN_CACHE)
-        number = {path: at for at, path in enumerate(cache.paths)}
-        if not number.keys() >= set(paths):
-            raise InputError(f"{str(visit.run / RUN_CACHE)!r} does not fit the run. Scan the photos again.")
-        return (
-            lambda photo: cache.pixels(number[paths[photo]]),
-            lambda photo, longest: cache.jpeg(number[paths[photo]], longest),
-        )
-    branch = visit.branch
-
-    def read(photo: int) -> RGB:
-        try:
-            decoded = read_photo(visit.photos[paths[photo]], at_least=branch.shape, deep_ceiling=visit.deep_ceiling)
-        except UnreadablePhoto:  # removed a moment ago: its scores stand, its picture is grey
-            return np.full((*branch.shape, 3), 128, np.uint8)
-        return resize(decoded.pixels, branch.shape, branch.backbone.facts.resize)
-
-    return read, None
+    fill = np.zeros((len(maps), *shape), np.float32) if otherwise is None else otherwise
+    return np.stack([one if one.size else fill[row] for row, one in enumerate(maps)])

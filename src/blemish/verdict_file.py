@@ -35,6 +35,7 @@ class Kept:
 
     estimated: Estimate
     grids: npt.NDArray[np.float32]  # (B, h, w), read where they are looked at
+    maxima: npt.NDArray[np.float32]  # (P, B) largest score in each matching pass, where there are several
     level: float  # map value that seeds a region
     products: tuple[int, ...]
     regions: dict[str, tuple[Region, ...]]
@@ -43,6 +44,7 @@ class Kept:
 def write(
     estimated: Estimate,
     grids: npt.NDArray[np.float32],
+    maxima: Sequence[npt.NDArray[np.float32]],
     level: float,
     products: Sequence[int],
     regions: Mapping[str, tuple[Region, ...]],
@@ -52,6 +54,7 @@ def write(
     folder.mkdir()
     arrays = [(name, getattr(estimated, name)) for name in ARRAYS]
     arrays += [(f"model_{name}", getattr(estimated.model, name)) for name in MODEL]
+    arrays.append(("maxima", np.array(maxima, dtype=np.float32).reshape(-1, len(grids))))
     write_arrays(folder / ESTIMATE, arrays)
     np.save(folder / MAPS, grids)
     facts = {
@@ -89,13 +92,15 @@ def read(folder: Path) -> Kept:
                 logarithmic=bool(facts["logarithmic"]),
                 model=Fit(**{name: stored[f"model_{name}"] for name in MODEL}),
             )
+            maxima = stored["maxima"] if "maxima" in stored else np.zeros((0, len(stored["scores"])), np.float32)
         grids = np.load(folder / MAPS, mmap_mode="r", allow_pickle=False)
-        lengths = {len(getattr(estimated, name)) for name in ARRAYS} | {len(grids)}
+        lengths = {len(getattr(estimated, name)) for name in ARRAYS} | {len(grids), maxima.shape[1]}
         if len(lengths) > 1 or grids.ndim != 3:
             raise ValueError("its files do not fit together")
         return Kept(
             estimated=estimated,
             grids=grids,
+            maxima=maxima,
             level=float(facts["level"]),
             products=tuple(facts["products"]),
             regions={

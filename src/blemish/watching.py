@@ -67,7 +67,9 @@ def watch_folder(
             if before.get(photo.path) == stamp:
                 judged[photo.path] = stamp
                 yield judge_file(detector, photo, results, bytes=stamp[0], modified_ns=stamp[1])
-        if once and there and not waiting:
+        if once and not there:
+            raise InputError(f"The folder {str(folder)!r} is not there any more.")
+        if once and not waiting:
             return
         before = now
         sleep(interval)

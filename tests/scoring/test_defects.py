@@ -114,8 +114,8 @@ def test_a_flaw_that_does_not_occur_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("flawed", "ordinary", "rows", "says"),
     [
-        (3, -0.2, [0, 1, 2], "3 other photos show"),
-        (1, -0.2, [0], "1 other photo shows"),
+        (3, -0.2, [0, 1, 2], "3 other photos have"),
+        (1, -0.2, [0], "1 other photo has"),
         (3, 0.1, list(range(20)), "also looks like sound surface"),
     ],
 )

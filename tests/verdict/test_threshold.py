@@ -276,7 +276,7 @@ def test_several_passes_speak_for_themselves(passes: int) -> None:
 def test_an_estimate_is_read_as_it_was_written(estimates: dict[str, Estimate], name: str, tmp_path: Path) -> None:
     found = estimates[name]
     grids = np.zeros((len(found.scores), 2, 3), np.float32)
-    verdict_file.write(found, grids, 0.5, (), {}, tmp_path / "verdict")
+    verdict_file.write(found, grids, (), 0.5, (), {}, tmp_path / "verdict")
     read = verdict_file.read(tmp_path / "verdict").estimated
     for kind, one, other in ((Estimate, found, read), (Fit, found.model, read.model)):
         for field in fields(kind):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from blemish.cli.options import AsJson, Quiet
 from blemish.cli.words import printable, progress_for
 
 __all__ = ["check", "export", "freeze", "watch"]
+
+SEVERAL = 10  # photos from which progress is told
 
 DetectorFile = Annotated[Path, typer.Argument(help="A file that `blemish freeze` or `blemish export` made.")]
 
@@ -49,6 +52,7 @@ def check(
     out: Annotated[
         Path | None, typer.Option(help="A folder for the lines and for pictures of what is not ok; it may exist.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Judge photos one by one: a line of JSON each, with path, score, verdict and threshold.
 
@@ -60,8 +64,9 @@ def check(
 
     files = listed(photos)
     loaded = Detector.load(detector)
-    with Results(out, loaded) if out else nullcontext() as results:
-        failed = _print(check_files(loaded, files, results))
+    progress = progress_for(quiet or sys.stdout.isatty() or len(files) < SEVERAL)  # lines on a screen are enough
+    with Results(out, loaded) if out else nullcontext() as results, progress.stage("judging", len(files)) as advance:
+        failed = _print(check_files(loaded, files, results), advance)
     if failed:
         raise typer.Exit(1)
 
@@ -111,10 +116,11 @@ def watch(
             progress.note("Stopped.")
 
 
-def _print(lines: Iterator[dict[str, Any]]) -> int:
+def _print(lines: Iterator[dict[str, Any]], advance: Callable[[int], None] = lambda photos: None) -> int:
     """How many photos could not be judged."""
     failed = 0
     for line in lines:
         print(json.dumps(line), flush=True)
         failed += "error" in line
+        advance(1)
     return failed

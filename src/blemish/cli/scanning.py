@@ -20,13 +20,12 @@ from blemish.cli.options import (
     share,
 )
 from blemish.cli.words import as_toml, family_line, print_verdict, progress_for
-from blemish.errors import RunError
+from blemish.errors import ConfigError, InputError, RunError
 
 if TYPE_CHECKING:
     from blemish.config import ScanConfig, VerdictConfig
     from blemish.progress import Progress
     from blemish.result import Result
-    from blemish.taught import Taught
 
 __all__ = ["scan", "scan_into"]
 
@@ -166,21 +165,20 @@ def scan_into(
     from blemish.run import write_sinks
     from blemish.run_folder import check_out, default_out, staging
     from blemish.scanning import scan
-    from blemish.taught import read as read_taught
+    from blemish.taught import put_aside
 
     progress = progress_for(quiet)
     target = check_out(out or default_out(folder), folder, overwrite)
     said = decisions or target
     made = read_decisions(said) if decisions or target.is_dir() else ()
-    known = read_taught(said)
     if made:
         progress.note(f"Honouring {len(made)} decision{'s' * (len(made) > 1)} about families from {said}")
     try:
         with staging(target, overwrite) as staged:
             result = scan(folder, settings, progress=progress, scratch=staged, decisions=made, extends=extends)
             write_sinks(result, staged, target, settings.maps, progress)
-        if known:
-            result = _taught(target, known, progress) or result
+            put_aside(said, staged)
+        result = _taught(target, progress) or result
     except KeyboardInterrupt:
         again = "Type the same command to go on." if settings.cache else ""
         raise RunError(f"Stopped; {str(target)!r} was not written. {again}".rstrip()) from None
@@ -207,15 +205,33 @@ def scan_into(
     return target
 
 
-def _taught(run: Path, known: Taught, progress: Progress) -> Result | None:
-    """Examples that were given to an earlier run hold for the new one, if it sees with the same features."""
+def _taught(run: Path, progress: Progress) -> Result | None:
+    """Examples that were given to an earlier run hold for the new one, if it sees with the same features. Whatever goes
+    wrong, they are not lost."""
+    from blemish.paths import RUN_TAUGHT_BEFORE
+    from blemish.taught import read
+
+    if not (run / RUN_TAUGHT_BEFORE).is_dir():
+        return None
     from blemish.teaching import teach_again
 
-    count = len(known.examples)
-    done = teach_again(run, known, progress)
-    if done is None:
-        progress.note(f"Its {count} examples were seen with another backbone or size; give them again: blemish teach")
+    try:
+        known = read(run, RUN_TAUGHT_BEFORE)
+        done = teach_again(run, known, progress) if known else None
+    except KeyboardInterrupt:
+        raise RunError(
+            f"Stopped. {str(run)!r} was written; what was taught before is kept in it, and the next scan applies it."
+        ) from None
+    except (InputError, ConfigError) as error:
+        progress.note(f"Note: what was taught before was not applied, but is kept in {RUN_TAUGHT_BEFORE}. {error}")
         return None
+    if known is None or done is None:
+        progress.note(
+            f"Note: what was taught before was seen with another backbone or size, so it is kept in "
+            f"{RUN_TAUGHT_BEFORE} and not applied. Give the examples again: blemish teach"
+        )
+        return None
+    count = len(known.examples)
     progress.note(f"Honouring {count} example{'s' * (count > 1)} that were taught before")
     return done.result
 

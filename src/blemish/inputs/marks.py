@@ -27,7 +27,7 @@ def read_mark(mark: str | Path | Bools, photo: str, shape: tuple[int, int]) -> B
     if isinstance(mark, np.ndarray):
         name, mask = "given", np.asarray(mark) > 0
     elif box := BOX.fullmatch(str(mark)):
-        return _box([int(edge) for edge in box.groups()], str(mark), photo, shape)
+        name, mask = repr(str(mark)), _box([int(edge) for edge in box.groups()], str(mark), photo, shape)
     else:
         name, mask = repr(str(mark)), _file(Path(mark).expanduser())
     if mask.shape != shape:

@@ -137,7 +137,8 @@ class Resemblance:
                 "What was marked also looks like sound surface, so only what is clearly liker to it is raised: "
                 "mark the flaw more tightly if good photos move up."
             )
-        return f"{count} other {'photo shows' if count == 1 else 'photos show'} something that looks like this defect."
+        have = "other photo has" if count == 1 else "other photos have"
+        return f"{count} {have} a place that is more like this defect than like a typical photo."
 
 
 def resemblance(nearer: Float32) -> Resemblance:

@@ -53,10 +53,14 @@ class Memory:
 
     def map(self, tokens: Float32) -> Float32:
         """``tokens: (N, C)`` of unit length -> (N,), higher = more anomalous."""
-        distance = nearest(tokens, self.normal, self.k)
-        found = self.scale * distance + self.offset
-        if len(self.defects):
-            found += self.boost * np.maximum(0, found - nearest(tokens, self.defects) - self.margin)
+        to_defects = nearest(tokens, self.defects) if len(self.defects) else self.defects
+        return self.values(nearest(tokens, self.normal, self.k), to_defects)
+
+    def values(self, distance: Float32, to_defects: Float32) -> Float32:
+        """The same from distances of tokens to the bank and, unless empty, to the nearest defect; in their shape."""
+        found = np.asarray(self.scale * distance + self.offset, dtype=np.float32)
+        if to_defects.size:
+            found += self.boost * np.maximum(0, found - to_defects - self.margin)
         return np.asarray(found, dtype=np.float32)
 
 
