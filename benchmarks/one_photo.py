@@ -64,7 +64,7 @@ def main() -> None:
             f"{onnxruntime.__version__}, torch {torch.__version__}; load average while measuring {busy:.1f} ({THREADS} "
             "is what the benchmark makes)."
         )
-        print("Command: `python benchmarks/one_photo.py > benchmarks/one_photo.md`\n")
+        print("Command: `python benchmarks/one_photo.py` (the tables; the rest is written by hand)\n")
         print(
             f"effnet-lite2 at {SIZE} x {SIZE}, one nearest token, {ROUNDS} alternating rounds of {CALLS} calls, the "
             f"first of them not counted. Bar: a median under {BAR} ms. Each cell: median / smallest / processor time "

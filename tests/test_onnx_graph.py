@@ -153,16 +153,6 @@ def test_layers_of_other_sizes_are_pooled_as_in_torch(fine: tuple[int, int], coa
     np.testing.assert_allclose(found, expected.permute(0, 3, 1, 2).numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_bank_in_half_precision_where_that_loses_nothing(effnet: Backbone) -> None:
-    (exact,) = memories(effnet, True, 1, 0)
-    normal = np.tile(exact.normal, (100, 1))
-    sizes = [
-        len(detector_graph(effnet, SHAPE, (3,), True, [Memory(bank, bank[:0])], 1).SerializeToString())
-        for bank in (normal, normal.astype(np.float16).astype(np.float32))
-    ]
-    assert sizes[0] - sizes[1] == pytest.approx(2 * normal.size, rel=0.01)
-
-
 def test_backbone_by_torchs_exporter() -> None:
     pytest.importorskip("onnxscript")
     backbone = load_backbone("mock")

@@ -8,14 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import struct
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
@@ -23,10 +21,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from blemish.errors import InputError, OutputError
+from blemish.errors import InputError
 from blemish.scoring.memory import Memory
+from blemish.whole_file import write_whole
 
-__all__ = ["SUFFIX", "Bundle", "DetectorFacts", "read", "write"]
+__all__ = ["SUFFIX", "Bundle", "DetectorFacts", "Eye", "read", "write"]
 
 SUFFIX = ".blemish"
 SCHEMA = 1  # raised when older programs would misread the file
@@ -38,6 +37,7 @@ LARGEST_SIZE = 2**25  # pixels a photo may be enlarged to: twice of what the lar
 WEIGHTS_FILE = re.compile(r"\w[\w.-]*", re.ASCII)  # as the hub has them; nothing that leads out of a folder
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same detector is the same file
 WHAT_TO_GIVE = "Give a file that `blemish freeze RUN --out FILE` made."
+Eye = Callable[[npt.NDArray[np.uint8]], tuple[float, npt.NDArray[np.float32]]]  # (H, W, 3), any size -> score, map
 UNIT = 0.02  # how far from 1 the length of a token may be after rounding to half precision
 
 
@@ -118,20 +118,14 @@ def write(bundle: Bundle, file: Path) -> None:
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in entries.items()},
     }
     manifest["digest"] = _digest(manifest)
-    unfinished = ""
-    try:
-        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-        with os.fdopen(handle, "wb") as stream, ZipFile(stream, "w", ZIP_STORED) as archive:
-            for name, content in {MANIFEST: json.dumps(manifest, indent=1).encode(), **entries}.items():
+    contents = {MANIFEST: json.dumps(manifest, indent=1).encode(), **entries}
+
+    def fill(stream: BinaryIO) -> None:
+        with ZipFile(stream, "w", ZIP_STORED) as archive:
+            for name, content in contents.items():
                 archive.writestr(ZipInfo(name, EPOCH), content)
-        Path(unfinished).chmod(0o644)
-        Path(unfinished).replace(file)
-        unfinished = ""
-    except OSError as error:
-        raise OutputError(f"Cannot write {str(file)!r}: {error.strerror or error}. Choose another --out.") from error
-    finally:
-        if unfinished:
-            Path(unfinished).unlink(missing_ok=True)
+
+    write_whole(file, fill)
 
 
 def read(file: Path) -> Bundle:

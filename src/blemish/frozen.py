@@ -6,7 +6,6 @@ It knows photos, one at a time; nothing of runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from blemish import bundle
-from blemish.bundle import DetectorFacts
+from blemish.bundle import DetectorFacts, Eye
 from blemish.errors import BackboneError, InputError, OutputError
 from blemish.inputs.images import PhotoFile, pixels_of, read_photo
 from blemish.judgement import Call, Region
@@ -32,7 +31,6 @@ __all__ = ["Checked", "Detector", "export_onnx", "require_new", "scored"]
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
-Eye = Callable[[RGB], tuple[float, Float32]]  # (H, W, 3) of any size -> score, map (h, w)
 
 ODD_SHAPE = 1.25  # times as wide or as high, for its other side, as the photos that the detector was made from
 
@@ -225,6 +223,14 @@ def _torch_eye(found: bundle.Bundle, device: str) -> Eye:
     facts, backbone = found.facts, _backbone(found, device)
 
     def see(pixels: RGB) -> tuple[float, Float32]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # for one photo, threads that wait for each other cost more than they bring
+        try:
+            return look(pixels)
+        finally:
+            torch.set_num_threads(threads)
+
+    def look(pixels: RGB) -> tuple[float, Float32]:
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None].to(device)
         # Not rounded to 256 levels as a scan does: an exported graph could round the other way.
         x = F.interpolate(x.float(), size=(facts.height, facts.width), mode=facts.resize, antialias=True)

@@ -7,22 +7,21 @@ are all that has to be there to run it; what its score means stands in the file.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blemish.bundle import Bundle, DetectorFacts
-from blemish.errors import BackboneError, InputError, OutputError
+from blemish.bundle import Bundle, DetectorFacts, Eye
+from blemish.errors import BackboneError, InputError
 from blemish.features.neighbourhood_onnx import token_grids
 from blemish.features.onnx_nodes import IR_VERSION, OPSET, Grid, Nodes, require_onnx
 from blemish.machine import cores
 from blemish.result import upsample
 from blemish.scoring.memory import Float32, Memory
+from blemish.whole_file import write_whole
 
 if TYPE_CHECKING:
     from blemish.features.registry import Backbone
@@ -33,8 +32,6 @@ Shape = tuple[int, int]
 ROWS = 1000  # of a bank in one product, which bounds what similarities take: 4 MB of a grid of 32 x 32 tokens
 CUBIC = -0.5  # the antialiased bicubic kernel of torch and Pillow
 FACTS = "blemish"  # key in the file's metadata: DetectorFacts as JSON
-
-Eye = Callable[[npt.NDArray[np.uint8]], tuple[float, Float32]]  # (H, W, 3) of any size -> score, map (h, w)
 
 
 def write(found: Bundle, backbone: Backbone, file: Path) -> None:
@@ -51,17 +48,7 @@ def write(found: Bundle, backbone: Backbone, file: Path) -> None:
         facts.top,
         {FACTS: json.dumps(facts.as_dict())},
     )
-    unfinished = ""
-    try:
-        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(model.SerializeToString())
-        Path(unfinished).chmod(0o644)
-        Path(unfinished).replace(file)
-    except OSError as error:
-        if unfinished:
-            Path(unfinished).unlink(missing_ok=True)
-        raise OutputError(f"Cannot write {str(file)!r}: {error.strerror or error}. Choose another --out.") from error
+    write_whole(file, lambda stream: stream.write(model.SerializeToString()))
 
 
 def load(file: Path) -> tuple[DetectorFacts, Eye]:
@@ -167,7 +154,7 @@ def _nearest(nodes: Nodes, tokens: str, bank: Float32, k: int) -> str:
     kept = []
     for start in range(0, len(bank), ROWS):
         part = bank[start : start + ROWS]
-        similar = nodes.add("MatMul", tokens, nodes.half(np.ascontiguousarray(part.T)))
+        similar = nodes.add("MatMul", tokens, nodes.constant(np.ascontiguousarray(part.T)))
         kept.append(_largest(nodes, similar, min(k, len(part))))
     similar = kept[0] if len(kept) == 1 else _largest(nodes, nodes.add("Concat", *kept, axis=1), min(k, len(bank)))
     squared = nodes.add("Sub", nodes.constant(2), nodes.add("Mul", similar, nodes.constant(2)))

@@ -32,6 +32,7 @@ from blemish.paths import (
     RUN_TAUGHT_BEFORE,
     RUN_VERDICT,
 )
+from blemish.whole_file import umask
 
 __all__ = ["check_out", "default_out", "read_manifest", "replacing", "staging", "why_not_written"]
 
@@ -128,7 +129,7 @@ def staging(out: Path, overwrite: bool = False) -> Iterator[Path]:
         try:
             _refuse_occupied(out, overwrite)  # another scan may have finished here in the meantime
             (partial / RUN_MARKER).unlink()
-            partial.chmod(0o777 & ~_umask())  # mkdtemp's folders are private
+            partial.chmod(0o777 & ~umask())  # mkdtemp's folders are private
             if mounted:
                 _move_into(out, partial)
             else:
@@ -233,12 +234,6 @@ def _move_into(out: Path, partial: Path) -> None:
             old.unlink(missing_ok=True)
     for child in sorted(partial.iterdir(), key=lambda child: child.name == RUN_MANIFEST):
         child.replace(out / child.name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def why_not_written(error: OSError, out: Path) -> str:

@@ -48,13 +48,6 @@ class Nodes:
         self.nodes.append(self._onnx.helper.make_node(operator, list(inputs), names, name=name, **attributes))
         return name
 
-    def half(self, values: npt.NDArray[np.float32]) -> str:
-        """A float32 constant, kept in half precision where that loses nothing. ONNX Runtime widens it when it loads."""
-        short = values.astype(np.float16)
-        if not np.array_equal(short.astype(np.float32), values):
-            return self.constant(values)
-        return self.floats(self.constant(short, np.float16))
-
     def floats(self, name: str) -> str:
         return self.add("Cast", name, to=self._onnx.TensorProto.FLOAT)
 
