@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -18,9 +19,11 @@ import numpy as np
 
 import blemish
 from batches import data_folder
+from blemish import taught
 from blemish.inputs.images import natural_key
 from blemish.metrics.ranking import auroc
-from blemish.result import Result
+from blemish.scoring.examples import taught_maps
+from blemish.scoring.mutual import image_scores
 
 # set, good photos, flawed photos: few of the batch flawed, and most of it
 SCENES = (
@@ -33,7 +36,7 @@ SCENES = (
 )
 GIVEN = (1, 4)  # good photos
 TRUST = (0.25, 0.5, 0.75, 1.0)
-SEEDS = (5, 6, 7)
+SEEDS = (5, 6)
 
 
 def main() -> None:
@@ -84,20 +87,23 @@ def _measured(root: Path, good: int, flawed: int, seed: int, seconds: list[float
         run = Path(scratch) / "run"
         result = blemish.scan(photos)
         result.save(run)
-        found = {(0, 0.0): _auroc(result)}
+        found = {(0, 0.0): _auroc(result.scores)}
+        shape = result.shape
         for given in GIVEN:
             start = time.perf_counter()
             blemish.teach(run, good=sound[:given])
             seconds.append(time.perf_counter() - start)
-            for trust in TRUST:
-                found[given, trust] = _auroc(blemish.teach(run, trust=trust).result)
+            known = taught.read(run)
+            assert known is not None
+            for trust in TRUST:  # as teach(run, trust=trust) would have it, without writing the run again
+                maps = taught_maps(known.base, known.good, known.lift, trust)
+                found[given, trust] = _auroc(dict(zip(known.paths, image_scores(maps, shape, "max"), strict=True)))
             blemish.teach(run, undo=True)
     return found
 
 
-def _auroc(result: Result) -> float:
-    labels = [not photo.path.startswith("good/") for photo in result.scored]
-    return auroc([photo.score or 0.0 for photo in result.scored], labels)
+def _auroc(scores: Mapping[str, float]) -> float:
+    return auroc(list(scores.values()), [not path.startswith("good/") for path in scores])
 
 
 if __name__ == "__main__":

@@ -84,6 +84,31 @@ def test_scanning_again_keeps_what_was_taught(
     assert contents(here / "run")["results.csv"] == before
 
 
+def test_what_does_not_fit_a_scan_is_kept_for_the_next(
+    here: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "teach", "run", "--good", "23.png", "--quiet") == 0
+    before = contents(here / "run")["results.csv"]
+    again = ("scan", home / "parts", "--out", "run", "--backbone", "mock", "--families", "off", "--no-cache")
+    assert call(monkeypatch, *again, "--size", "96", "--overwrite") == 0
+    assert "is kept in taught-before and not applied" in " ".join(capsys.readouterr().err.split())
+    assert (here / "run" / "taught-before").is_dir() and not (here / "run" / "taught").exists()
+    assert call(monkeypatch, *again, "--overwrite") == 0
+    assert contents(here / "run")["results.csv"] == before
+    assert not (here / "run" / "taught-before").exists()
+
+
+def test_damaged_examples_do_not_stand_in_the_way(
+    here: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "teach", "run", "--good", "23.png", "--quiet") == 0
+    (here / "run" / "taught" / "lessons.json").write_text("{")
+    again = ("scan", home / "parts", "--out", "run", "--backbone", "mock", "--families", "off", "--no-cache")
+    assert call(monkeypatch, *again, "--overwrite") == 0
+    assert "was not applied, but is kept in taught-before" in " ".join(capsys.readouterr().err.split())
+    assert call(monkeypatch, "verdict", "run", "--quiet") == 0
+
+
 @pytest.mark.parametrize("verb", ["check", "watch"])
 def test_results_are_kept(here: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     once = ("--once", "--quiet", "--interval", "0.001") if verb == "watch" else ()

@@ -25,7 +25,7 @@ from blemish.rejudging import rejudge
 from blemish.run import read_rows
 from blemish.run_folder import read_manifest
 from blemish.teaching import teach
-from judged_runs import BOX, THIRD, contents, scanned, stained, write_stained
+from judged_runs import BOX, GRADED, THIRD, contents, scanned, stained, write_stained
 
 
 @pytest.fixture(scope="module")
@@ -394,3 +394,39 @@ def test_a_run_that_was_scanned_from_a_list(home: Path, tmp_path: Path) -> None:
         rows.writerows([[os.fspath(home / "parts" / f"{at}.png")] for at in range(24)])
     done = freeze(scanned(listing, tmp_path / "run"))
     assert verdicts(Detector.load(done.file), 1.0) == ["blemished"] * 6
+
+
+def test_good_photos_that_were_taught_are_in_the_bank(plain: Path, tmp_path: Path) -> None:
+    """A rare but sound look scores low once somebody has vouched for it."""
+    odd = stained(9000)
+    odd[10:22, 10:40] = (90, 160, 90)
+    again = stained(9001)
+    again[10:22, 10:40] = (90, 160, 90)
+    before = Detector.load(freeze(plain).file).check(again).score
+    Image.fromarray(odd).save(tmp_path / "odd.png")
+    teach(plain, good=[tmp_path / "odd.png"])
+    after = Detector.load(freeze(plain, overwrite=True).file)
+    assert after.check(again).score < 0.7 * before
+    with pytest.raises(InputError, match="one of the photos that the detector was made from"):
+        after.check(tmp_path / "odd.png")
+
+
+def test_from_a_few_photos_nothing_is_condemned(tmp_path: Path) -> None:
+    """As in the run itself."""
+    run = scanned(write_stained(tmp_path / "parts", GRADED[14:22]), tmp_path / "run")
+    done = freeze(run)
+    assert done.facts.meaning.startswith("Made from only 8 photos")
+    assert set(verdicts(Detector.load(done.file), 1.0)) == {"unsure"}
+
+
+def test_good_photos_must_differ(tmp_path: Path) -> None:
+    """Copies of one photo match each other, and are no more than that photo."""
+    photos = write_stained(tmp_path / "parts", (0.0, 0.8, 0.9, 1.0, 0.7, 0.6, 0.5, 0.8, 0.9, 1.0))
+    for at in range(10, 16):
+        (photos / f"{at}.png").write_bytes((photos / "0.png").read_bytes())
+    run = scanned(photos, tmp_path / "run")
+    copies = [row.score or 0.0 for row in read_rows(run) if row.path == "0.png" or row.duplicate_of]
+    assert len(copies) == 7
+    _move_threshold(run, max(copies) + 1e-6)
+    with pytest.raises(InputError, match="has 1 different photos that were called ok"):
+        freeze(run)

@@ -192,7 +192,7 @@ def test_another_threshold_does_not_overrule_the_user(plain: Path) -> None:
 
 def test_a_family_can_be_taught(copy_of: Callable[[str], Path]) -> None:
     run = copy_of("third")
-    with pytest.raises(InputError, match="question in this run. If it is a defect, say so first: blemish decide"):
+    with pytest.raises(InputError, match=r"question in this run\. If it is a defect, say so first: blemish decide"):
         teach(run, families=[1])
     decide(run, 1, "defect")
     before = scores(run)
@@ -411,3 +411,61 @@ def test_a_trust_that_is_undone(plain: Path) -> None:
     teach(plain, good=["4.png"], trust=1.0)
     teach(plain, undo=True)
     assert scores(plain) == before
+
+
+def test_vouching_for_good_photos_does_not_spare_the_bad(plain: Path) -> None:
+    """Without what the user vouches for, only doubtful photos would be left to learn a threshold from."""
+    bad = [f"{at}.png" for at in range(20, 24)]
+    before = calls(plain)
+    teach(plain, good=[f"{at}.png" for at in range(20)])
+    after = calls(plain)
+    assert all(after[f"{at}.png"] == "ok" for at in range(20))
+    assert all(after[path] == "blemished" for path in bad if before[path] == "blemished")
+
+
+def test_a_photo_that_was_changed_since_the_scan(tmp_path: Path) -> None:
+    photos = write_stained(tmp_path / "parts", GRADED[12:])
+    run = scanned(photos, tmp_path / "run")
+    photo(photos / "3.png", seed=4000)
+    before = contents(run)
+    with pytest.raises(InputError, match=r"'3.png' was changed since it was scanned"):
+        teach(run, good=["4.png"])
+    assert contents(run) == before
+
+
+def test_a_name_that_means_two_photos(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(tmp_path / "3.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is a photo of the run, and another file is called so"):
+        teach(plain, good=["3.png"])
+
+
+def test_undoing_everything_needs_no_photo(tmp_path: Path) -> None:
+    photos = write_stained(tmp_path / "parts", GRADED[12:])
+    run = scanned(photos, tmp_path / "run")
+    before = scores(run)
+    teach(run, good=["4.png"])
+    assert scores(run) != before
+    photos.rename(tmp_path / "moved")
+    teach(run, undo=True)
+    assert scores(run) == before
+
+
+def test_many_good_photos_are_thinned(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.teaching.MOST", 100)
+    teach(plain, good=["3.png", "4.png", "5.png"])
+    known = read_taught(plain)
+    assert known is not None
+    for tokens in known.lessons[0].tokens:
+        assert tokens.good.shape[0] == tokens.good_of.shape[0] == 100
+        assert set(tokens.good_of.tolist()) == {0, 1, 2}
+
+
+def test_examples_in_eight_orientations(plain: Path, tmp_path: Path) -> None:
+    teach(plain, defects=[(photo(tmp_path / "new.png", strength=1.0), MARK)])
+    once = read_taught(plain)
+    teach(plain, undo=True)
+    teach(plain, defects=[(tmp_path / "new.png", MARK)], turned=True)
+    turned = read_taught(plain)
+    assert once is not None and turned is not None
+    assert len(turned.lessons[0].tokens[0].defects) > 5 * len(once.lessons[0].tokens[0].defects)
