@@ -265,10 +265,10 @@ def test_a_disk_that_is_full_ends_it(detector: Detector, inbox: Path, monkeypatc
 @pytest.mark.parametrize(
     ("folder", "out", "interval", "error", "words"),
     [
-        ("in", "in", 0.5, InputError, "lies in the folder that is watched"),
-        ("in", "in/out", 0.5, InputError, "lies in the folder that is watched"),
-        ("in", "in/../in/out", 0.5, InputError, "lies in the folder that is watched"),
-        ("in", "link/out", 0.5, InputError, "lies in the folder that is watched"),
+        ("in", "in", 0.5, InputError, "so its pictures would be judged"),
+        ("in", "in/out", 0.5, InputError, "so its pictures would be judged"),
+        ("in", "in/../in/out", 0.5, InputError, "so its pictures would be judged"),
+        ("in", "link/out", 0.5, InputError, "so its pictures would be judged"),
         ("none", "out", 0.5, InputError, "There is no folder"),
         ("file", "out", 0.5, InputError, "There is no folder"),
         ("in", "out", 0.0, ConfigError, "above 0"),

@@ -22,7 +22,7 @@ from blemish.result import RGB, upsample
 from blemish.sinks import overlays
 from blemish.sinks.names import beside
 
-__all__ = ["LINES", "Results", "check_files", "listed"]
+__all__ = ["LINES", "Results", "check_files", "listed", "require_apart"]
 
 LINES = "results.jsonl"
 LONGEST = 1024  # side of an overlay, pixels
@@ -87,14 +87,31 @@ def _small(pixels: RGB) -> RGB:
 
 
 def listed(paths: Sequence[Path]) -> list[PhotoFile]:
-    """Files as they were given, and the photos of folders. Raises ``InputError`` if a folder holds none."""
+    """Files as they were given, and the photos of folders. Raises ``InputError`` if there is but a folder without any;
+    among others it gets a line with an error."""
     photos: list[PhotoFile] = []
     for path in paths:
-        if path.is_dir():
-            photos += [PhotoFile(str(path / photo.path), photo.file) for photo in find_photos(path)[0]]
-        else:
+        try:
+            found = find_photos(path)[0] if path.is_dir() else None
+        except InputError:
+            if len(paths) == 1:
+                raise
+            found = None
+        if found is None:
             photos.append(PhotoFile(str(path), path))
+        else:
+            photos += [PhotoFile(str(path / photo.path), photo.file) for photo in found]
     return photos
+
+
+def require_apart(results: Path, folder: Path) -> None:
+    """Raises ``InputError`` if ``results`` lies in ``folder``, whose photos are judged."""
+    home, place = folder.resolve(), results.resolve()
+    if home == place or home in place.parents:
+        raise InputError(
+            f"The results folder {str(results)!r} lies in {str(folder)!r}, so its pictures would be judged as well. "
+            "Choose another --out."
+        )
 
 
 def check_files(detector: Detector, photos: Sequence[PhotoFile], results: Results | None = None) -> Iterator[Line]:

@@ -325,7 +325,9 @@ def _compared(
     typical: dict[str, list[Float32]] = {}
     if marked:
         with progress.stage("reading typical photos", TYPICAL) as advance:
-            typical = visit.typical({example.path for example in examples if example.kind == "defect"}, advance)
+            digests = {example.sha256 for example in examples if example.kind == "defect"}
+            shown = {path for path in paths if visit.sha256.get(path) in digests}  # copies of the photo, too
+            typical = visit.typical(shown, advance)
     said: dict[str, Call] = {}
     good, near, embeddings = [], [], []
     with progress.stage("comparing", len(paths)) as advance:

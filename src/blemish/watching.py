@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from blemish.checking import LINES, Line, Results, judge_file
+from blemish.checking import LINES, Line, Results, judge_file, require_apart
 from blemish.errors import ConfigError, InputError
 from blemish.frozen import Detector
 from blemish.inputs.images import PhotoFile, find_photos
@@ -27,12 +27,7 @@ def require_watchable(folder: Path, results: Path, interval: float) -> None:
     """Raises ``InputError`` or ``ConfigError`` before a detector is loaded in vain."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {str(folder)!r}. Give the folder that the photos arrive in.")
-    home = folder.resolve()
-    if home == results.resolve() or home in results.resolve().parents:
-        raise InputError(
-            f"The results folder {str(results)!r} lies in the folder that is watched, so its pictures would be judged "
-            "as well. Choose another --out."
-        )
+    require_apart(results, folder)
     if not 0 < interval < math.inf:
         raise ConfigError(f"interval is a number of seconds above 0; received {interval}.")
 
