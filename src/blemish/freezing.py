@@ -80,6 +80,13 @@ def freeze(
     _require_frozen_rule(visit)
     kept = visit.kept()
     families = read_families(path / "families.json")
+    for family in families:
+        if family.asks:
+            progress.note(
+                f"Note: family {family.number} ({len(family.members)} photos) waits for a decision. Its photos are not in "
+                f"the bank, and others like them will score high. Better: blemish decide {path.name} {family.number} "
+                "--is variant|defect, then freeze"
+            )
     candidates = _candidates(visit, _good(visit, families), kept.grids, progress)
     banks = _banks(candidates, tokens, progress)
     defects = _defects(visit, families, banks.whole)
