@@ -83,8 +83,8 @@ def freeze(
     for family in families:
         if family.asks:
             progress.note(
-                f"Note: family {family.number} ({len(family.members)} photos) waits for a decision. Its photos are not in "
-                f"the bank, and others like them will score high. Better: blemish decide {path.name} {family.number} "
+                f"Note: family {family.number} ({len(family.members)} photos) waits for a decision. Its photos are not "
+                f"in the bank, so others like them will score high. Better: blemish decide {path.name} {family.number} "
                 "--is variant|defect, then freeze"
             )
     candidates = _candidates(visit, _good(visit, families), kept.grids, progress)
