@@ -112,7 +112,7 @@ def finite(loss: Tensor, step: str) -> Tensor:
     """``loss``, a scalar, if it is a number. Raises ``RunError`` otherwise; ``step`` says where: "epoch 2, batch 7"."""
     if not bool(torch.isfinite(loss)):
         raise RunError(
-            f"The loss became {float(loss)} at {step}. Train with a lower learning rate, and in float32 if it was half "
+            f"The loss became {loss.item()} at {step}. Train with a lower learning rate, and in float32 if it was half "
             "precision; if it happens at the first step, the features or masks hold values that are not numbers."
         )
     return loss
