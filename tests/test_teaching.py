@@ -452,7 +452,7 @@ def test_undoing_everything_needs_no_photo(tmp_path: Path) -> None:
 
 
 def test_many_good_photos_are_thinned(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blemish.teaching.MOST", 100)
+    monkeypatch.setattr("blemish.lessons.MOST", 100)
     teach(plain, good=["3.png", "4.png", "5.png"])
     known = read_taught(plain)
     assert known is not None

@@ -64,7 +64,7 @@ class DetectorFacts:
     pixel_threshold: float  # map value that seeds a region
     colour_low: float  # the run's colour scale
     colour_high: float
-    photos: tuple[str, ...]  # sha256 of the files whose tokens are in the bank
+    photos: tuple[str, ...]  # sha256 of the files whose tokens are in it, good and flawed
     made_from: dict[str, int]  # counts: photos of the run, of these in the bank, tokens of the bank and of defects
     made_by: str  # version of blemish
     created: str
