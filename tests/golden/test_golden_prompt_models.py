@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.features.clip import ClipPair
@@ -19,7 +21,8 @@ from blemish.features.clip_weights import towers
 from blemish.learning import anomalyclip, aprilgan
 from blemish.learning.anomalyclip import AnomalyClip
 from blemish.learning.aprilgan import AprilGan
-from blemish.learning.prompt_file import Seen
+from blemish.learning.aprilgan_shots import few_shot, joined, remember
+from blemish.learning.prompt_file import Seen, cosines
 from blemish.scoring.prompts import Ensemble
 
 SIZE = (56, 56)
@@ -115,6 +118,22 @@ def test_anomalyclip_scores(zhou: dict[str, Tensor], learner: AnomalyClip) -> No
     near(learner.scores(seen, text, SIZE)[1], zhou["map_smoothed_sigma4"])
 
 
+def test_anomalyclip_layer_by_layer(zhou: dict[str, Tensor], learner: AnomalyClip) -> None:
+    """Published for all tokens, CLS first, which has no place on a map."""
+    vision, text = learner.pair.vision, learner.text()
+    for layer, probabilities, expected in zip(
+        (1, 2, 3, 4), zhou["patch_probs_l1_l2_l3_l4"], zhou["map_per_layer"], strict=True
+    ):
+        alone = replace(learner, settings=replace(learner.settings, layers=(layer,)))
+        seen = alone.see(zhou["image"])
+        near(alone.scores(seen, text, SIZE, smooth=0)[1], expected)
+        (grid,) = alone.maps(seen, text, seen.grid)
+        near(grid.flatten(2).transpose(1, 2), probabilities[:, 1:].contiguous())
+        cls = vision.project(vision.encode(zhou["image"], (layer,), alone.settings.value_value).layers[0][:, :1])
+        found = (cosines(F.normalize(cls, dim=-1), text) / alone.settings.temperature).softmax(dim=-1)
+        near(found, probabilities[:, :1].contiguous())
+
+
 def test_anomalyclip_learns(zhou: dict[str, Tensor], learner: AnomalyClip) -> None:
     loss = learner.loss(learner.see(zhou["image"]), learner.text(), zhou["gt_mask"], zhou["label"])
     near(loss, zhou["loss_total"])
@@ -124,6 +143,9 @@ def test_anomalyclip_learns(zhou: dict[str, Tensor], learner: AnomalyClip) -> No
         assert gradient is not None
         near(gradient, zhou[f"grad_{array}"], tolerance)
         near_after(learner.learned[name], zhou[f"after_adam_{array}"], zhou[f"grad_{array}"])
+    gradients = [learner.learned["normal"].grad, learner.learned["anomalous"].grad, *learner.learned["deep"].grad]
+    norms = torch.stack([gradient.norm() for gradient in gradients])
+    near(norms, zhou["grad_norms_ctxpos_ctxneg_deep0_deep1"], 1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +193,24 @@ def test_aprilgan_scores(chen: dict[str, Tensor], linear: AprilGan) -> None:
     seen, text = linear.see(chen["image"]), linear.text("metal nut")
     near(torch.stack(seen.patches), chen["tokens_l3_l6_l9_l12"][:, :, 1:].contiguous(), 2e-4)
     near(torch.stack(linear.maps(seen, text, SIZE)), chen["softmax_maps"])
+    for tokens, weight, bias, expected in zip(seen.patches, *linear.learned.values(), chen["linear_out"], strict=True):
+        near(F.linear(tokens, weight, bias), expected)
     photos, maps = linear.scores(seen, text, SIZE)
-    near(photos, chen["text_probs"][:, 1].contiguous())
+    near(torch.stack([1 - photos, photos], dim=1), chen["text_probs"])
     near(maps, chen["map_sum"])
+
+
+def test_aprilgan_with_good_photos(chen: dict[str, Tensor], linear: AprilGan) -> None:
+    good = linear.see(chen["reference_images"])
+    memory = remember([good])
+    assert [len(layer) for layer in memory] == [2 * 16] * 4
+    seen = linear.see(chen["image"])
+    few = few_shot(seen, memory, SIZE)
+    near(few, chen["fewshot_map_sum"])
+    photos, maps = linear.scores(seen, linear.text("metal nut"), SIZE)
+    near(maps + few, chen["map_total_fewshot"])
+    scores = joined(photos.numpy(), (maps + few).amax(dim=(1, 2)).numpy())
+    near(torch.from_numpy(scores), chen["image_score_fewshot"])
 
 
 # texts for all photos, or for each photo as where classes are mixed

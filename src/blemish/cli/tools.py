@@ -35,14 +35,29 @@ def backbones(as_json: AsJson = False) -> None:
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="vit, the one named backbone that is not installed with blemish.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="vit, or a hub name such as openai/clip-vit-base-patch16: a CLIP comes with its words."),
+    ],
 ) -> None:
-    """Download a backbone's weights once."""
-    if name != "vit":
-        raise ConfigError(f"Nothing to fetch for {name!r}: only vit. Hub models: hf download {name}")
-    from blemish.features import vit
+    """Download a model once, so that it works offline."""
+    if name == "vit":
+        from blemish.features import vit
 
-    print(f"Stored {vit.fetch(progress=lambda line: print(line, file=sys.stderr))}")
+        print(f"Stored {vit.fetch(progress=lambda line: print(line, file=sys.stderr))}")
+        return
+    if "/" not in name:
+        raise ConfigError(
+            f"Nothing to fetch for {name!r}: only vit, or a model by its hub name, such as "
+            "openai/clip-vit-base-patch16 or facebook/dinov2-small."
+        )
+    from blemish.features import clip, hub
+
+    with_words = clip.is_pair(name)
+    files = clip.model_files(name) if with_words else hub.model_files(name)
+    size = sum(file.stat().st_size for file in files) / 2**20
+    reads = "photos and words" if with_words else "photos alone"
+    print(f"Stored {files[0].parent}: {len(files)} files, {size:.0f} MiB; it reads {reads}")
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -18,17 +18,18 @@ import torch
 from torch import Tensor
 
 from blemish.errors import BackboneError
-from blemish.features import hub
+from blemish.features import hub_files
 from blemish.features.clip_blocks import Activation
-from blemish.features.clip_facts import ClipFacts, described, folder_of
+from blemish.features.clip_facts import OPEN_CLIP, ClipFacts, described, folder_of, layout_of
 from blemish.features.clip_text import TextTower
 from blemish.features.clip_tokens import TOKENIZER_FILES, Tokenizer, load_tokenizer
 from blemish.features.clip_vision import Positions, VisionTower
 from blemish.features.clip_weights import official_state, read, towers
 
-__all__ = ["ClipPair", "facts", "load"]
+__all__ = ["ClipPair", "facts", "is_pair", "load", "model_files"]
 
 TEXTS = 64  # encoded at once
+SETTINGS = ("config.json", "preprocessor_config.json", OPEN_CLIP, hub_files.WEIGHTS_INDEX, *TOKENIZER_FILES)
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 
 
@@ -59,8 +60,23 @@ def facts(name: str) -> ClipFacts:
 
     Raises ``BackboneError`` if the model is not to be had, or is no CLIP with both towers.
     """
-    hub._require_extra()
+    hub_files.require_extra()
     return described(name, folder_of(name))
+
+
+def is_pair(name: str) -> bool:
+    """Whether a hub name or local folder is a CLIP with both towers. Raises ``BackboneError`` if there is none."""
+    hub_files.require_extra()
+    return layout_of(name, folder_of(name)) is not None
+
+
+def model_files(name: str) -> list[Path]:
+    """All files that ``load`` reads, downloaded if need be: settings, words, weights. Raises ``BackboneError``."""
+    hub_files.require_extra()
+    folder = folder_of(name)
+    weights = _weights(described(name, folder), folder)
+    _fetch_tokenizer(name, folder)
+    return [folder / file for file in SETTINGS if (folder / file).is_file()] + weights
 
 
 def load(
@@ -77,12 +93,12 @@ def load(
     were trained with ``quick_gelu``, with ``gelu`` at 518 px. Raises ``BackboneError`` if files cannot be had, exist
     only as pickle, hold no text tower, or do not fill the towers that the config describes.
     """
-    hub._require_extra()
+    hub_files.require_extra()
     folder = folder_of(name)
     known = described(name, folder)
-    files = hub._weight_files(name, folder) if known.layout == "transformers" else [_open_clip_weights(name, folder)]
-    with hub._quiet():
-        _fetch_tokenizer(name, folder)
+    files = _weights(known, folder)
+    _fetch_tokenizer(name, folder)
+    with hub_files.quiet():
         tokenizer = load_tokenizer(name, folder, known.context, known.vocabulary)
     tensors = read(files)
     vision_state, text_state = towers(official_state(tensors) if known.layout == "transformers" else tensors)
@@ -101,19 +117,20 @@ def load(
         eps=known.text.eps,
     )
     _agree(known, vision, text)
-    return ClipPair(known, vision.to(device), text.to(device), tokenizer, hub._sha256(files))
+    return ClipPair(known, vision.to(device), text.to(device), tokenizer, hub_files.sha256(files))
 
 
-def _open_clip_weights(name: str, folder: Path) -> Path:
-    """Of a hub model, downloaded if it is not in the cache. Raises ``BackboneError`` if there are none."""
-    is_local = Path(name).expanduser().is_dir()
+def _weights(known: ClipFacts, folder: Path) -> list[Path]:
+    """Those of a hub model are downloaded if they are not in the cache. Raises ``BackboneError`` if there are none."""
+    name = known.name
+    if known.layout == "transformers":
+        return hub_files.weight_files(name, folder)
     for file in OPEN_CLIP_WEIGHTS:
         if (folder / file).is_file():
-            return folder / file
-    for file in () if is_local else OPEN_CLIP_WEIGHTS:
-        with hub._quiet(bars=True):
-            if found := hub._hub_file(name, file, folder.name):
-                return found
+            return [folder / file]
+    for file in () if hub_files.is_local(name) else OPEN_CLIP_WEIGHTS:
+        if found := hub_files.fetch_file(name, file, folder.name, bar=True):
+            return [found]
     raise BackboneError(
         f"{name} has no {OPEN_CLIP_WEIGHTS[0]}, and blemish opens no pickle files (.bin, .pt). Give a model that has, "
         "for example timm/vit_large_patch14_clip_336.openai."
@@ -123,11 +140,11 @@ def _open_clip_weights(name: str, folder: Path) -> Path:
 def _fetch_tokenizer(name: str, folder: Path) -> None:
     """Bring a hub model's tokenizer files into the snapshot, where they are not there yet."""
     one, *others = TOKENIZER_FILES
-    if Path(name).expanduser().is_dir() or (folder / one).is_file() or all((folder / f).is_file() for f in others):
+    if hub_files.is_local(name) or (folder / one).is_file() or all((folder / f).is_file() for f in others):
         return
-    if hub._hub_file(name, one, folder.name) is None:
+    if hub_files.fetch_file(name, one, folder.name) is None:
         for file in others:
-            hub._hub_file(name, file, folder.name)
+            hub_files.fetch_file(name, file, folder.name)
 
 
 def _agree(known: ClipFacts, vision: VisionTower, text: TextTower) -> None:

@@ -6,17 +6,18 @@ arithmetic of a block, nothing of photos or words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from blemish.errors import BackboneError
 
-__all__ = ["Activation", "Attention", "Block", "Transformer", "depth_of", "fill"]
+__all__ = ["Activation", "Attention", "Block", "Transformer", "filled", "sizes_of"]
 
 Activation = Literal["quick_gelu", "gelu"]
+Tower = TypeVar("Tower", bound=nn.Module)
 
 
 class Attention(nn.Module):
@@ -99,18 +100,27 @@ class Transformer(nn.Module):
         self.resblocks = nn.ModuleList(Block(width, heads, hidden, activation, eps) for _ in range(depth))
 
 
-def depth_of(state: Mapping[str, Tensor]) -> int:
-    """The number of blocks in one tower's state dict."""
+def sizes_of(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """``depth`` and ``hidden`` of a ``Transformer``, from the state dict of its tower. Raises ``KeyError`` if there is
+    no block."""
     prefix = "transformer.resblocks."
-    return 1 + max((int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)), default=-1)
+    hidden = len(state[f"{prefix}0.mlp.c_fc.weight"])
+    return {"depth": 1 + max(int(key.split(".")[2]) for key in state if key.startswith(prefix)), "hidden": hidden}
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load a state dict as float32, frozen, in evaluation mode. Raises ``BackboneError`` unless each tensor of it has
-    its place and each place its tensor."""
+def filled(build: Callable[[], Tower], state: Mapping[str, Tensor], what: str) -> Tower:
+    """The network that ``build`` describes, made of a state dict's tensors: float32, frozen, in evaluation mode.
+
+    Tensors that are float32 already are shared with it. Raises ``BackboneError`` unless each tensor has its place and
+    each place its tensor, or if ``build`` misses one (``KeyError``).
+    """
     try:
+        with torch.device("meta"):  # it takes the tensors of the state dict instead of making its own
+            network = build()
         network.load_state_dict({key: tensor.float() for key, tensor in state.items()}, strict=True, assign=True)
+    except KeyError as error:
+        raise BackboneError(f"These weights are not those of {what}: {error} is missing.") from error
     except RuntimeError as error:
         said = " ".join(str(error).split())
         raise BackboneError(f"These weights are not those of {what}: {said[:400]}") from error
-    network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)

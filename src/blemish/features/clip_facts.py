@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blemish.errors import BackboneError
-from blemish.features import hub
+from blemish.features import hub_files
 from blemish.features.clip_blocks import Activation
+from blemish.features.hub import CLIP_MEAN, CLIP_STD, FAMILIES
 
-__all__ = ["ClipFacts", "TowerFacts", "described", "folder_of"]
+__all__ = ["OPEN_CLIP", "ClipFacts", "TowerFacts", "described", "folder_of", "layout_of"]
+
+Layout = Literal["transformers", "open_clip"]  # of the files
 
 OPEN_CLIP = "open_clip_config.json"
 # what a config of open_clip may set: with anything else the network would be another one than ours
@@ -40,7 +43,7 @@ class ClipFacts:
     """What is known of a pair before its weights are loaded."""
 
     name: str
-    layout: Literal["transformers", "open_clip"]  # of the files
+    layout: Layout
     source: str
     licence: str
     patch: int  # pixels; height and width of photos must be multiples of it
@@ -61,47 +64,62 @@ def folder_of(name: str) -> Path:
 
     local = Path(name).expanduser()
     if local.is_dir():
-        return local if (local / OPEN_CLIP).is_file() else hub._folder(name)
+        return local if (local / OPEN_CLIP).is_file() else hub_files.folder_of(name)
     try:  # repositories of open_clip lack files of transformers, for which the hub's helpers would go online
         cached = try_to_load_from_cache(name, OPEN_CLIP)
     except errors.HFValidationError:
         cached = None  # that it cannot be a name is said there
-    return Path(cached).parent if isinstance(cached, str) else hub._folder(name)
+    return Path(cached).parent if isinstance(cached, str) else hub_files.folder_of(name)
+
+
+def layout_of(name: str, folder: Path) -> Layout | None:
+    """The format of a CLIP with both towers; None of any other model."""
+    kind = _kind(folder)
+    if kind == "clip":
+        return "transformers"
+    if kind is not None:
+        return None
+    # timm's repositories have a config.json of their own besides open_clip's
+    found = folder / OPEN_CLIP if hub_files.is_local(name) else hub_files.fetch_file(name, OPEN_CLIP, folder.name)
+    return "open_clip" if found is not None and found.is_file() else None
 
 
 def described(name: str, folder: Path) -> ClipFacts:
     """Raises ``BackboneError`` if the model is no CLIP with both towers, or one that our towers cannot reproduce."""
-    config = folder / "config.json"
-    kind = hub._json(config).get("model_type") if config.is_file() else None
-    if kind == "clip":
+    layout = layout_of(name, folder)
+    if layout == "transformers":
         return _of_transformers(name, folder)
-    is_local = Path(name).expanduser().is_dir()
-    if kind is None:  # timm's repositories have a config.json of their own besides open_clip's
-        found = folder / OPEN_CLIP if is_local else hub._hub_file(name, OPEN_CLIP, folder.name)
-        if found is not None and found.is_file():
-            return _of_open_clip(name, folder, hub._json(found))
-    alone = "a vision tower alone" if kind in hub._FAMILIES and kind != "siglip" else "not a CLIP"
+    if layout == "open_clip":
+        return _of_open_clip(name, folder, hub_files.read_json(folder / OPEN_CLIP))
+    kind = _kind(folder)
+    alone = "a vision tower alone" if kind in FAMILIES and kind != "siglip" else "not a CLIP"
     raise BackboneError(
         f"{name} is of the kind {kind!r}, {alone}, so it cannot read words. Give a model that holds both towers of "
         f"CLIP (model_type 'clip' in config.json, or an {OPEN_CLIP}), for example openai/clip-vit-base-patch16."
     )
 
 
+def _kind(folder: Path) -> str | None:
+    config = folder / "config.json"
+    kind = hub_files.read_json(config).get("model_type") if config.is_file() else None
+    return None if kind is None else str(kind)
+
+
 def _of_transformers(name: str, folder: Path) -> ClipFacts:
     transformers: Any = importlib.import_module("transformers")
     try:
-        with hub._quiet():  # it fills gaps: configs on the hub leave out what its defaults say
+        with hub_files.quiet():  # it fills gaps: configs on the hub leave out what its defaults say
             config = transformers.CLIPConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and its validation raise many kinds
         raise BackboneError(f"The config.json of {name} cannot be used: {error}") from error
     vision, text = config.vision_config, config.text_config
-    mean, std = hub._mean_std(folder, hub._CLIP)
+    mean, std = hub_files.mean_std(folder, (CLIP_MEAN, CLIP_STD))
     return ClipFacts(
         name=name,
         layout="transformers",
-        source=_source(name, folder),
-        licence=hub._licence(name, folder, Path(name).expanduser().is_dir()),
-        patch=hub._patch(name, vision.patch_size),
+        source=hub_files.source(name, folder),
+        licence=hub_files.licence(name, folder),
+        patch=hub_files.patch_side(name, vision.patch_size),
         native=_side(name, vision.image_size),
         embedding=int(config.projection_dim),
         context=int(text.max_position_embeddings),
@@ -139,15 +157,15 @@ def _of_open_clip(name: str, folder: Path, config: dict[str, Any]) -> ClipFacts:
                 f"{', '.join(sorted(strange))}. Give a plain one, for example timm/vit_large_patch14_clip_336.openai."
             )
         activation: Activation = "quick_gelu" if model.get("quick_gelu") else "gelu"  # open_clip's default is gelu
-        red, green, blue = seen.get("mean", hub.CLIP_MEAN)
+        red, green, blue = seen.get("mean", CLIP_MEAN)
         mean = float(red), float(green), float(blue)
-        red, green, blue = seen.get("std", hub.CLIP_STD)
+        red, green, blue = seen.get("std", CLIP_STD)
         return ClipFacts(
             name=name,
             layout="open_clip",
-            source=_source(name, folder),
-            licence=hub._licence(name, folder, Path(name).expanduser().is_dir()),
-            patch=hub._patch(name, vision["patch_size"]),
+            source=hub_files.source(name, folder),
+            licence=hub_files.licence(name, folder),
+            patch=hub_files.patch_side(name, vision["patch_size"]),
             native=_side(name, vision["image_size"]),
             embedding=int(model["embed_dim"]),
             context=int(text.get("context_length", 77)),
@@ -161,11 +179,6 @@ def _of_open_clip(name: str, folder: Path, config: dict[str, Any]) -> ClipFacts:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BackboneError(f"The {OPEN_CLIP} of {name} cannot be used: {error!r}. Fetch the model again.") from error
-
-
-def _source(name: str, folder: Path) -> str:
-    is_local = Path(name).expanduser().is_dir()
-    return str(folder) if is_local else f"https://huggingface.co/{name} at commit {folder.name}"
 
 
 def _side(name: str, size: Any) -> int:

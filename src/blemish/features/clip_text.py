@@ -12,8 +12,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from blemish.errors import BackboneError, ConfigError
-from blemish.features.clip_blocks import Activation, Transformer, depth_of, fill
+from blemish.errors import ConfigError
+from blemish.features.clip_blocks import Activation, Transformer, filled, sizes_of
 
 __all__ = ["TextTower"]
 
@@ -55,28 +55,24 @@ class TextTower(nn.Module):
     ) -> Self:
         """The tower that an official state dict belongs to (without ``visual.*`` and ``logit_scale``), frozen.
 
-        Tensors that are float32 already are shared with it.
         Raises ``BackboneError`` if tensors are missing, left over or of another shape.
         """
-        try:
+
+        def described() -> Self:
             vocabulary, width = state["token_embedding.weight"].shape
-            with torch.device("meta"):  # the tensors of the state dict become its parameters
-                tower = cls(
-                    width=width,
-                    depth=depth_of(state),
-                    heads=heads,
-                    hidden=len(state["transformer.resblocks.0.mlp.c_fc.weight"]),
-                    context=len(state["positional_embedding"]),
-                    vocabulary=vocabulary,
-                    embedding=state["text_projection"].shape[1],
-                    activation=activation,
-                    end=end,
-                    eps=eps,
-                )
-        except KeyError as error:
-            raise BackboneError(f"These weights are not those of a CLIP text tower: {error} is missing.") from error
-        fill(tower, state, "a CLIP text tower")
-        return tower
+            return cls(
+                width=width,
+                heads=heads,
+                context=len(state["positional_embedding"]),
+                vocabulary=vocabulary,
+                embedding=state["text_projection"].shape[1],
+                activation=activation,
+                end=end,
+                eps=eps,
+                **sizes_of(state),
+            )
+
+        return filled(described, state, "a CLIP text tower")
 
     @property
     def depth(self) -> int:

@@ -13,8 +13,8 @@ from typing import Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from blemish.errors import BackboneError, ConfigError
-from blemish.features.clip_blocks import Activation, Block, Transformer, depth_of, fill
+from blemish.errors import ConfigError
+from blemish.features.clip_blocks import Activation, Block, Transformer, filled, sizes_of
 
 __all__ = ["Positions", "VisionTokens", "VisionTower", "resize_positions", "window_indices"]
 
@@ -76,28 +76,24 @@ class VisionTower(nn.Module):
         """The tower that an official state dict belongs to (keys without ``visual.``), frozen.
 
         A state dict does not tell ``heads``: OpenAI's models have one for each 64 channels.
-        Tensors that are float32 already are shared with it.
         Raises ``BackboneError`` if tensors are missing, left over or of another shape.
         """
-        try:
+
+        def described() -> Self:
             width, _, patch, _ = state["conv1.weight"].shape
-            with torch.device("meta"):  # the tensors of the state dict become its parameters
-                tower = cls(
-                    width=width,
-                    depth=depth_of(state),
-                    heads=heads,
-                    hidden=len(state["transformer.resblocks.0.mlp.c_fc.weight"]),
-                    patch=patch,
-                    native=round((len(state["positional_embedding"]) - 1) ** 0.5),
-                    embedding=state["proj"].shape[1],
-                    activation=activation,
-                    positions=positions,
-                    eps=eps,
-                )
-        except KeyError as error:
-            raise BackboneError(f"These weights are not those of a CLIP vision tower: {error} is missing.") from error
-        fill(tower, state, "a CLIP vision tower")
-        return tower
+            return cls(
+                width=width,
+                heads=heads,
+                patch=patch,
+                native=round((len(state["positional_embedding"]) - 1) ** 0.5),
+                embedding=state["proj"].shape[1],
+                activation=activation,
+                positions=positions,
+                eps=eps,
+                **sizes_of(state),
+            )
+
+        return filled(described, state, "a CLIP vision tower")
 
     @property
     def depth(self) -> int:

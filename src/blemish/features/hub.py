@@ -1,7 +1,7 @@
 """DINOv2, DINOv3, CLIP and SigLIP vision towers, by hub name or local folder, loaded with ``transformers``.
 
-It knows where a model's files lie, how each family wants its photos and where its patch tokens are, nothing
-of scores. A model once fetched is read from the hub's cache and never checked for updates: later runs see the
+It knows how each family wants its photos and where its patch tokens are; nothing of downloads (hub_files.py) or
+scores. A model once fetched is read from the hub's cache and never checked for updates: later runs see the
 same model. Only safetensors are read, never pickle.
 
 What is returned per family; CLS and register tokens are never part of a grid:
@@ -19,11 +19,7 @@ the official code adds an offset of 0.1 patches, so at other than native sizes t
 
 from __future__ import annotations
 
-import hashlib
-import json
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +28,14 @@ import torch
 from torch import Tensor, nn
 
 from blemish.errors import BackboneError
+from blemish.features import hub_files
 from blemish.features.registry import IMAGENET_MEAN, IMAGENET_STD, BackboneFacts, Features
 
-__all__ = ["HubTower", "facts", "load", "model_files"]
+__all__ = ["CLIP_MEAN", "CLIP_STD", "FAMILIES", "HubTower", "facts", "load", "model_files"]
 
 WORKING_SIZE = 336  # pixels; the usual 518 takes a CPU about three times as long
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
-WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def _dino(title: str, prefix: str, norm: str) -> _Family:
 
 _CLIP = _Family("CLIP", "CLIPVisionConfig", "CLIPVisionModel", "", 1, True, CLIP_MEAN, CLIP_STD, "bicubic")
 _SIGLIP = _Family("SigLIP", "SiglipVisionConfig", "SiglipVisionModel", "", 0, True, HALF, HALF, "bicubic")
-_FAMILIES = {  # by the model_type in config.json
+FAMILIES = {  # by the model_type in config.json
     "dinov2": _dino("DINOv2", "Dinov2", "layernorm"),
     "dinov2_with_registers": _dino("DINOv2 with registers", "Dinov2WithRegisters", "layernorm"),
     "dinov3_vit": _dino("DINOv3", "DINOv3ViT", "norm"),
@@ -145,8 +141,8 @@ def load(name: str, layers: tuple[int, ...], device: torch.device) -> HubTower:
     Raises ``BackboneError`` if they cannot be had, exist only as pickle, or do not fill the network.
     """
     described, family, folder = _described(name)
-    files = _weight_files(name, folder)
-    with _quiet():
+    files = hub_files.weight_files(name, folder)
+    with hub_files.quiet():
         import transformers
 
         try:
@@ -168,29 +164,30 @@ def load(name: str, layers: tuple[int, ...], device: torch.device) -> HubTower:
     model = model.eval().requires_grad_(False).to(device)
     if projection is not None:
         projection = projection.to(device)
-    return HubTower(described, layers, weights_sha256=_sha256(files), family=family, model=model, projection=projection)
+    return HubTower(
+        described, layers, weights_sha256=hub_files.sha256(files), family=family, model=model, projection=projection
+    )
 
 
 def _described(name: str) -> tuple[BackboneFacts, _Family, Path]:
     """Facts, family and the folder that holds the model's files."""
-    _require_extra()
-    folder = _folder(name)
-    raw = _json(folder / "config.json")
-    family = _FAMILIES.get(str(raw.get("model_type")))
+    hub_files.require_extra()
+    folder = hub_files.folder_of(name)
+    raw = hub_files.read_json(folder / "config.json")
+    family = FAMILIES.get(str(raw.get("model_type")))
     if family is None:
         raise BackboneError(
             f"{name} is of the kind {raw.get('model_type')!r}, which blemish cannot use as a backbone. "
-            f"Supported model_type in config.json: {', '.join(_FAMILIES)}."
+            f"Supported model_type in config.json: {', '.join(FAMILIES)}."
         )
     config = _config(name, family, folder)
-    mean, std = _mean_std(folder, family)
-    depth, patch = config.num_hidden_layers, _patch(name, config.patch_size)
-    local = Path(name).expanduser().is_dir()
+    mean, std = hub_files.mean_std(folder, (family.mean, family.std))
+    depth, patch = config.num_hidden_layers, hub_files.patch_side(name, config.patch_size)
     described = BackboneFacts(
         name=name,
         summary=f"{family.title}, {depth} blocks of {config.hidden_size} channels, by transformers",
-        source=str(folder) if local else f"https://huggingface.co/{name} at commit {folder.name}",
-        licence=_licence(name, folder, local),
+        source=hub_files.source(name, folder),
+        licence=hub_files.licence(name, folder),
         patch=patch,
         layers=tuple(sorted({-(-depth * quarter // 4) for quarter in (1, 2, 3, 4)})),
         all_layers=tuple(range(1, depth + 1)),
@@ -200,127 +197,16 @@ def _described(name: str) -> tuple[BackboneFacts, _Family, Path]:
         join=False,
         radii=(1, 3),
         resize=family.resize,
-        install="pip install 'blemish[hub]'" + ("" if local else f" && hf download {name}"),
+        install="pip install 'blemish[hub]'" + ("" if hub_files.is_local(name) else f" && hf download {name}"),
     )
     return described, family, folder
 
 
-def _require_extra() -> None:
-    try:
-        import huggingface_hub  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise BackboneError(
-            "Backbones by hub name or model folder need the package transformers. Type: pip install 'blemish[hub]'"
-        ) from error
-
-
-@contextmanager
-def _quiet(bars: bool = False) -> Iterator[None]:
-    """Keep transformers and the hub off the console (except for ``bars``), then restore their settings."""
-    import transformers
-    from huggingface_hub.utils import logging as hub_logging
-
-    logging: Any = transformers.utils.logging
-
-    levels = logging.get_verbosity(), hub_logging.get_verbosity()
-    silence = not bars and logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    hub_logging.set_verbosity(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if silence:
-                logging.disable_progress_bar()
-            yield
-    finally:
-        logging.set_verbosity(levels[0])
-        hub_logging.set_verbosity(levels[1])
-        if silence:
-            logging.enable_progress_bar()
-
-
-def _folder(name: str) -> Path:
-    """The local folder ``name``, or the snapshot of the hub's model ``name`` in the hub's cache."""
-    local = Path(name).expanduser()
-    if local.is_dir():
-        if not (local / "config.json").is_file():
-            raise BackboneError(
-                f"The folder {local} holds no config.json, so it is no model that transformers saved. "
-                "Give the folder that does, or a hub name such as facebook/dinov2-small."
-            )
-        return local
-    if name.count("/") != 1 or name.startswith((".", "/", "~")) or "\\" in name:
-        raise BackboneError(
-            f"There is no folder {name}, and it cannot be a hub name: those look like facebook/dinov2-small."
-        )
-    with _quiet():
-        config = _hub_file(name, "config.json", None)
-        if config is None:
-            raise BackboneError(f"The hub's model {name} has no config.json: transformers cannot load it.")
-        folder = config.parent
-        if not any((folder / file).exists() for file in (WEIGHTS, WEIGHTS_INDEX)):
-            _hub_file(name, "preprocessor_config.json", folder.name)  # else it was fetched with the weights
-    return folder
-
-
-def _hub_file(name: str, file: str, commit: str | None) -> Path | None:
-    """One file of a model, from the hub's cache or downloaded into it; None if there is no such file."""
-    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
-
-    fetch = (
-        f"With access to it, type: hf download {name} (into {constants.HF_HUB_CACHE}; HF_HOME moves that), "
-        "or give a local folder with the model instead of its name."
-    )
-    try:
-        found = try_to_load_from_cache(name, file, revision=commit)
-        if found is not None:  # a path, or a mark that the hub has said before that there is no such file
-            return Path(found) if isinstance(found, str) else None
-        return Path(hf_hub_download(name, file, revision=commit))
-    except errors.GatedRepoError as error:
-        raise BackboneError(
-            f"The model {name} is gated: accept its licence at https://huggingface.co/{name}, type: "
-            f"hf auth login, then: hf download {name}"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise BackboneError(f"The hub has no public model called {name}. Check the name. {fetch}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise BackboneError(f"{file} of {name} is not here, and the hub cannot be reached. {fetch}") from error
-    except errors.EntryNotFoundError:
-        return None
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        raise BackboneError(f"Could not fetch {file} of {name}: {error} {fetch}") from error
-
-
-def _weight_files(name: str, folder: Path) -> list[Path]:
-    """The model's safetensors files; those of a hub model are downloaded where they are not in its cache."""
-    hub_commit = None if Path(name).expanduser().is_dir() else folder.name
-
-    def file(relative: str) -> Path | None:
-        if (folder / relative).is_file():
-            return folder / relative
-        return _hub_file(name, relative, hub_commit) if hub_commit else None
-
-    with _quiet(bars=True):
-        if whole := file(WEIGHTS):
-            return [whole]
-        index = file(WEIGHTS_INDEX)
-        parts = sorted(set(_json(index)["weight_map"].values())) if index else []
-        found = [path for part in parts if (path := file(part))]
-    if not found or len(found) < len(parts):
-        raise BackboneError(
-            f"{name} has no complete {WEIGHTS}, and blemish opens no pickle files (.bin, .pt). "
-            f'Convert it once, if you trust it: python -c "from transformers import AutoModel as M; '
-            f"M.from_pretrained({name!r}).save_pretrained('converted')\" and give that folder instead."
-        )
-    return found
-
-
 def model_files(name: str) -> list[Path]:
-    """All files that ``load`` reads: the weights, and the settings beside them. Raises ``BackboneError``."""
-    folder = _folder(name)
-    settings = [folder / file for file in ("config.json", "preprocessor_config.json", WEIGHTS_INDEX)]
-    return [file for file in settings if file.is_file()] + _weight_files(name, folder)
+    """All files that ``load`` reads, downloaded if need be: settings, weights. Raises ``BackboneError`` as it does."""
+    _, _, folder = _described(name)
+    settings = [folder / file for file in ("config.json", "preprocessor_config.json", hub_files.WEIGHTS_INDEX)]
+    return [file for file in settings if file.is_file()] + hub_files.weight_files(name, folder)
 
 
 def _config(name: str, family: _Family, folder: Path) -> Any:
@@ -328,7 +214,7 @@ def _config(name: str, family: _Family, folder: Path) -> Any:
     import transformers
 
     try:
-        with _quiet():
+        with hub_files.quiet():
             return getattr(transformers, family.config).from_pretrained(folder, local_files_only=True)
     except AttributeError as error:
         raise BackboneError(
@@ -337,42 +223,6 @@ def _config(name: str, family: _Family, folder: Path) -> Any:
         ) from error
     except (OSError, ValueError, TypeError) as error:
         raise BackboneError(f"The config.json of {name} cannot be used: {error}") from error
-
-
-def _patch(name: str, patch: Any) -> int:
-    sides = set(patch) if isinstance(patch, list | tuple) else {patch}
-    if len(sides) != 1:
-        raise BackboneError(f"{name} has patches of {patch} pixels; only square patches are supported.")
-    return int(sides.pop())
-
-
-def _mean_std(folder: Path, family: _Family) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    path = folder / "preprocessor_config.json"
-    said = _json(path) if path.is_file() else {}
-    mean_r, mean_g, mean_b = said.get("image_mean", family.mean)
-    std_r, std_g, std_b = said.get("image_std", family.std)
-    return (mean_r, mean_g, mean_b), (std_r, std_g, std_b)
-
-
-def _licence(name: str, folder: Path, local: bool) -> str:
-    """The licence in the model card's header, if the card lies beside the config; it is not downloaded."""
-    from huggingface_hub import metadata_load
-
-    card = folder / "README.md"
-    header = metadata_load(card) if card.is_file() else None
-    if header and header.get("license"):
-        return str(header.get("license_name", header["license"]))
-    return f"unknown: {folder} has no model card" if local else f"see the model card at https://huggingface.co/{name}"
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"Cannot read {path}: {error}. Fetch the model again.") from error
-    if not isinstance(content, dict):
-        raise BackboneError(f"{path} does not hold a JSON object. Fetch the model again.")
-    return content
 
 
 def _blocks(model: nn.Module, depth: int) -> nn.ModuleList:
@@ -390,12 +240,3 @@ def _projection(files: list[Path]) -> Tensor | None:
                 tensor: Tensor = file.get_tensor("visual_projection.weight")
                 return tensor.float()
     return None
-
-
-def _sha256(files: list[Path]) -> str:
-    """SHA-256 of the file, or of the files' digests if there are several."""
-    digests = []
-    for path in files:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
