@@ -16,7 +16,7 @@ from blemish.verdict.drift import Stretch, drift
 from blemish.verdict.duplicates import taken_again
 from blemish.verdict.products import groups_of, nearest_photo
 
-__all__ = ["light", "order", "products", "smallest_flaw", "warnings", "white_level"]
+__all__ = ["alone", "light", "order", "products", "smallest_flaw", "warnings", "white_level"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -60,6 +60,12 @@ def warnings(
         cache,
     )
     return tuple(sentence for sentence in found if sentence)
+
+
+def alone(headers: Sequence[Header], cache_problems: Sequence[str]) -> tuple[str, ...]:
+    """What is worth a sentence where each photo is judged on its own."""
+    cache = next((f"features could not be cached ({problem})" for problem in cache_problems if problem), "")
+    return tuple(sentence for sentence in (_sizes(headers), cache) if sentence)
 
 
 def white_level(headers: Iterable[Header], ceiling: int, clipped: Sequence[str]) -> tuple[str, ...]:

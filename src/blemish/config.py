@@ -11,11 +11,14 @@ from typing import Any
 
 from blemish.errors import ConfigError
 from blemish.rule_config import FamilyConfig, VerdictConfig, parse_share
+from blemish.text_config import TextConfig
 
 __all__ = [
+    "COMPARING",
     "EXPORTS",
     "FamilyConfig",
     "ScanConfig",
+    "TextConfig",
     "VerdictConfig",
     "parse_bytes",
     "parse_share",
@@ -57,6 +60,8 @@ class ScanConfig:
     memory: int | None = None  # bytes this process may take; None: half of what is free
     threads: int | None = None  # None: all cores
     cache: bool = True  # keep features in the user's cache, so that the next scan of a photo is quick
+    method: str = "mutual"  # mutual: photos are compared with each other; text: with words; prompt: a learned model
+    text: TextConfig = field(default_factory=TextConfig)  # of the methods text and prompt
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -114,6 +119,25 @@ class ScanConfig:
         for wrong, message in problems:
             if wrong:
                 raise ConfigError(message)
+        self.text.check(self.method)
+        if self.method != "mutual":
+            self._check_alone()
+
+    def _check_alone(self) -> None:
+        """Each photo is judged on its own. Raises ``ConfigError`` for settings of how photos are compared."""
+        usual = ScanConfig()
+        unused = [name for name in COMPARING if getattr(self, name) != getattr(usual, name)]
+        if "backbone" in unused:
+            raise ConfigError(
+                f"A scan by words sees with CLIP; received the backbone {self.backbone!r}. Name a CLIP by --clip, or "
+                "leave it out."
+            )
+        if unused:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+            raise ConfigError(
+                f"{options} says how photos are compared with each other, which --method {self.method} does not do. "
+                "Leave it out."
+            )
 
     def _check_types(self) -> None:
         """Lists become tuples, and 30% and 2GiB numbers, as on the command line and in TOML; the rest must fit."""
@@ -157,7 +181,7 @@ def with_options(config: ScanConfig, options: dict[str, Any]) -> ScanConfig:
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("backbone", "fit", "image_score", "maps", "device", "executor", "ray_address"), (str,)),
+    **dict.fromkeys(("backbone", "fit", "image_score", "maps", "device", "executor", "ray_address", "method"), (str,)),
     **dict.fromkeys(("layers", "radii", "rscin"), (tuple,)),
     "exports": (tuple, str),
     **dict.fromkeys(("size", "memory", "threads", "subset"), (int,)),
@@ -165,6 +189,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("k", "screen"), (float, int)),
     "families": (FamilyConfig,),
     "verdict": (VerdictConfig,),
+    "text": (TextConfig,),
 }
 
 
@@ -182,10 +207,28 @@ def _parsed(name: str, value: Any) -> Any:
     return value
 
 
-_TABLES: dict[str, type[FamilyConfig] | type[VerdictConfig]] = {"families": FamilyConfig, "verdict": VerdictConfig}
+_TABLES: dict[str, type[FamilyConfig] | type[VerdictConfig] | type[TextConfig]] = {
+    "families": FamilyConfig,
+    "verdict": VerdictConfig,
+    "text": TextConfig,
+}
+COMPARING = (  # settings of how photos are compared with each other
+    "backbone",
+    "layers",
+    "radii",
+    "join",
+    "k",
+    "image_score",
+    "rscin",
+    "families",
+    "subset",
+    "screen",
+    "executor",
+    "ray_address",
+)
 
 
-def _table(name: str, values: dict[str, Any]) -> FamilyConfig | VerdictConfig:
+def _table(name: str, values: dict[str, Any]) -> FamilyConfig | VerdictConfig | TextConfig:
     """From a TOML table or a run's manifest."""
     known = [field.name for field in fields(_TABLES[name])]
     if unknown := sorted(set(values) - set(known)):

@@ -19,7 +19,7 @@ from blemish.errors import InputError, OutputError
 from blemish.family_facts import family_of
 from blemish.paths import RUN_DIAGNOSIS, RUN_PLOTS
 from blemish.result import Family
-from blemish.run_folder import read_manifest
+from blemish.run_folder import read_manifest, require_compared
 from blemish.sinks.families import read as read_families
 
 __all__ = ["RunDiagnosis", "diagnose"]
@@ -87,6 +87,7 @@ def diagnose(run: str | Path, *, plots: bool = False) -> RunDiagnosis:
     plots are asked for without matplotlib, ``OutputError`` if they cannot be written."""
     run = Path(run).expanduser().resolve()
     manifest = read_manifest(run)
+    require_compared(manifest, run, "diagnosed")
     file = run / RUN_DIAGNOSIS
     if manifest["config"].get("families", {}).get("rule") == "off":
         raise InputError(f"{run.name!r} was scanned with --families off, which takes no diagnosis. Scan without it.")

@@ -21,7 +21,7 @@ from blemish.matching.tiles import tiles
 from blemish.progress import duration
 from blemish.workplace import Workplace
 
-__all__ = ["Cost", "compared_pairs", "estimate"]
+__all__ = ["Cost", "compared_pairs", "estimate", "seconds_a_photo"]
 
 IMAGES = 8  # of the tile that is timed
 DECODE_S = 0.015  # decoding, resizing and hashing a photo of about a megapixel, in one thread
@@ -53,7 +53,7 @@ def estimate(branches: Sequence[Branch], sizes: Sequence[int], screen: float, bu
     for branch in branches:
         noise = torch.randint(0, 256, (1, 3, *branch.shape), dtype=torch.uint8, device=branch.device)
         features = half(branch.backbone.extract(noise))  # the first call also pays for set-up
-        a_photo += _seconds_a_photo(branch, noise, place.places)
+        a_photo += seconds_a_photo(branch, noise) / place.places
         one = type(features)([grid[0].cpu() for grid in features.grids], features.embedding[0].cpu())
         for grid in branch.tokens(one):
             tokens, channels = grid.shape[0] * grid.shape[1], grid.shape[2]
@@ -85,8 +85,11 @@ def compared_pairs(images: int, screen: float) -> float:
     return images * (images - 1) / 2 * min(1.0, screen * (2 - screen))
 
 
-def _seconds_a_photo(branch: Branch, noise: Tensor, places: int) -> float:
-    """Of the network and the decoder, with all threads: on a CPU each takes a photo of its own."""
+def seconds_a_photo(branch: Branch, noise: Tensor | None = None) -> float:
+    """Of the network and the decoder, with all threads: on a CPU each takes a photo of its own. ``noise``: a photo,
+    (1, 3, H, W) uint8 on the branch's device."""
+    if noise is None:
+        noise = torch.randint(0, 256, (1, 3, *branch.shape), dtype=torch.uint8, device=branch.device)
     threads = torch.get_num_threads()
     alone = branch.device == "cpu" and branch.backbone.facts.concurrent
     torch.set_num_threads(1 if alone else threads)
@@ -94,7 +97,7 @@ def _seconds_a_photo(branch: Branch, noise: Tensor, places: int) -> float:
         network = _seconds(lambda: branch.backbone.extract(noise))
     finally:
         torch.set_num_threads(threads)
-    return (network / (threads if alone else 1) + DECODE_S / threads) / places
+    return network / (threads if alone else 1) + DECODE_S / threads
 
 
 def _seconds_a_pair(tokens: int, channels: int, place: Workplace) -> float:

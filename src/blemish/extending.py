@@ -17,7 +17,7 @@ from blemish.errors import InputError
 from blemish.inputs.images import PhotoFile
 from blemish.inputs.layouts import Listing
 from blemish.paths import RUN_DIVISION, RUN_MANIFEST
-from blemish.run_folder import read_manifest
+from blemish.run_folder import read_manifest, require_compared
 
 __all__ = ["Earlier", "describe"]
 
@@ -48,6 +48,8 @@ class Earlier:
                 "RUN comes first: blemish scan --extend RUN NEW_FOLDER"
             )
         manifest = read_manifest(run)
+        if folder is not None:
+            require_compared(manifest, run, to)
         try:
             stored = json.loads((run / RUN_DIVISION).read_text(encoding="utf-8"))
             config = {name: value for name, value in manifest["config"].items() if name not in OF_THE_MACHINE}

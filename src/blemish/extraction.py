@@ -85,10 +85,14 @@ class Branch:
             "mean": self.backbone.facts.mean,
             "std": self.backbone.facts.std,
             "deep_ceiling": deep_ceiling,
+            **({"reading": self.backbone.facts.reading} if self.backbone.facts.reading else {}),
         }
 
     def tokens(self, features: Features) -> list[Float32]:
-        """Features of one photo -> its token grids, each (h, w, C)."""
+        """Features of one photo -> its token grids, each (h, w, C): unit vectors of neighbourhoods, or the features as
+        they are where there are no ``radii``."""
+        if not self.radii:
+            return [grid.float().numpy() for grid in features.grids]
         grids = [grid.float()[None] for grid in features.grids]
         return [tokens[0].numpy() for tokens in token_grids(grids, self.radii, self.join)]
 

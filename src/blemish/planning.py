@@ -97,24 +97,32 @@ class Plan:
 
 
 def make_plan(
-    source: Path, listing: Listing, config: ScanConfig, scratch: Path, parts: Sequence[Sequence[str]] | None = None
+    source: Path,
+    listing: Listing,
+    config: ScanConfig,
+    scratch: Path,
+    parts: Sequence[Sequence[str]] | None = None,
+    *,
+    alone: Backbone | None = None,
 ) -> Plan:
     """Look at the headers of the photos, load the backbones, choose what the user has left open.
 
     ``parts``: paths that were compared with each other in a run that is extended, its last ones open to new photos.
+    ``alone``: sees the photos in place of the configured backbones, each on its own, so that one photo is enough.
     Raises ``InputError``, ``ConfigError`` or ``BackboneError``."""
     device, device_reason = machine.choose_device(config.device)
     headers, unreadable = _probe_all(listing)
-    require_enough(len(headers), unreadable, listing)
+    require_enough(len(headers), unreadable, listing, 1 if alone else FEWEST)
     readable = [photo for photo in listing.photos if photo.path in headers]
     ceiling = sixteen_bit_ceiling([photo for photo in readable if headers[photo.path].deep])
-    backbones = [load_backbone(name.strip(), config.layers, device) for name in config.backbone.split("+")]
+    names = config.backbone.split("+")
+    backbones = [alone] if alone else [load_backbone(name.strip(), config.layers, device) for name in names]
     branches = [_branch(backbone, config, headers, device) for backbone in backbones]
     if config.cache:
         for branch in branches:
             settings = branch.cache_settings(largest_shape(branches), ceiling)
             branch.cache = FeatureCache(cache_dir(), settings)
-    dealt = _parts(readable, config.subset, parts or ())
+    dealt = [readable] if alone else _parts(readable, config.subset, parts or ())
     decoders, budget = _budget(config, branches, headers, scratch, len(dealt))
     return Plan(
         source=source,
@@ -160,11 +168,13 @@ def _probe_all(listing: Listing) -> tuple[dict[str, Header], dict[str, str]]:
     return headers, unreadable
 
 
-def require_enough(readable: int, unreadable: dict[str, str], listing: Listing) -> None:
-    if readable >= FEWEST:
+def require_enough(readable: int, unreadable: dict[str, str], listing: Listing, fewest: int = FEWEST) -> None:
+    if readable >= fewest:
         return
     first = next(iter(unreadable.items()), None)
     detail = f" ({len(unreadable)} cannot be read, first {first[0]}: {first[1]})" if first else ""
+    if fewest == 1:
+        raise InputError(f"No readable photo in {str(listing.root)!r}{detail}. Give a folder of photos.")
     raise InputError(
         f"{readable} readable photo{'' if readable == 1 else 's'} in {str(listing.root)!r}{detail}; at least {FEWEST} "
         "are needed: photos are judged by comparing them with each other, and of two nobody can say which is odd."

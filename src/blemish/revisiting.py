@@ -31,7 +31,7 @@ from blemish.paths import RUN_CACHE, RUN_VERDICT, cache_dir
 from blemish.progress import Advance
 from blemish.result import RGB, Photo
 from blemish.run import read_rows
-from blemish.run_folder import read_manifest
+from blemish.run_folder import read_manifest, require_compared
 
 __all__ = ["TYPICAL", "Revisit"]
 
@@ -61,6 +61,7 @@ class Revisit:
         backbones, ``BackboneError`` if its backbone is not there any more."""
         run = run.expanduser().resolve()
         manifest = read_manifest(run)
+        require_compared(manifest, run, what)
         earlier = Earlier.read(run, to=what)
         rows = tuple(read_rows(run))
         scored = {row.path for row in rows if row.status == "ok"}

@@ -34,7 +34,7 @@ from blemish.paths import (
 )
 from blemish.whole_file import umask
 
-__all__ = ["check_out", "default_out", "read_manifest", "replacing", "staging", "why_not_written"]
+__all__ = ["check_out", "default_out", "read_manifest", "replacing", "require_compared", "staging", "why_not_written"]
 
 JUDGED = frozenset({"coco.json", "coco_results.json", "labelstudio.json", "masks"})  # where there is a verdict
 RESULTS = JUDGED | {"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST}
@@ -108,6 +108,17 @@ def read_manifest(run: Path) -> dict[str, Any]:
     if schema != RUN_SCHEMA:
         raise InputError(f"{str(run)!r} has schema {schema!r}, this blemish reads {RUN_SCHEMA}. Scan the photos again.")
     return manifest
+
+
+def require_compared(manifest: dict[str, Any], run: Path, what: str) -> None:
+    """Raises ``InputError`` for a run whose photos were judged one by one. ``what`` was to be done: taught, frozen."""
+    told = manifest.get("resolved", {}).get("told")
+    if told:
+        raise InputError(
+            f"{run.name!r} cannot be {what}: its photos were not compared with each other, but judged one by one, with "
+            "words. Scan without --method for that. Other photos are judged the same way by the same command; good "
+            "photos and defects are given to it by --good and --defect."
+        )
 
 
 @contextmanager

@@ -6,8 +6,7 @@ Everything here is order of work and words for the user; the arithmetic lives in
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,25 +16,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from blemish import batch_health, extending, manifest, run_cache, verdict_file
 from blemish.comparing import Compared, searched, together
 from blemish.config import ScanConfig, with_options
-from blemish.errors import UnreadablePhoto
 from blemish.estimate import Cost, compared_pairs, estimate
 from blemish.extending import Earlier
 from blemish.family_facts import excluded, family_of
-from blemish.inputs.images import read_photo, resize
 from blemish.inputs.layouts import list_photos
 from blemish.judging import estimate_of, judged, seed_level
 from blemish.matching.screening import references
 from blemish.part_file import DonePart
 from blemish.parts import Stages, do_part, prune
 from blemish.paths import RUN_CACHE, RUN_VERDICT
+from blemish.photo_rows import pixels_of, rows_of
 from blemish.planning import Plan, make_plan, require_enough
 from blemish.progress import Advance, Progress, Silent
-from blemish.result import ColourScale, Decision, Photo, Result, ranked
+from blemish.result import ColourScale, Decision, Photo, Result
+from blemish.stages import Clock, threads
 from blemish.verdict.duplicates import small_grey
 from blemish.verdict.products import groups_of
 from blemish.workplace import Workplace, workplace
@@ -55,10 +53,11 @@ def scan(
     extends: str | Path | None = None,
     **options: Any,
 ) -> Result:
-    """Score every photo of a folder against all the others.
+    """Score every photo of a folder against all the others; or by words, see ``ScanConfig.method``.
 
     ``source``: a folder (searched recursively), a CSV with a column ``image_path``, or one class of a published data
-    set; at least 3 readable photos of one product. ``options`` are fields of ``ScanConfig`` and override ``config``.
+    set; at least 3 readable photos of one product, or 1 by words. ``options`` are fields of ``ScanConfig`` and override
+    ``config``.
     ``decisions``: what was said about families before, see ``blemish.decisions``; families are recognised by their
     photos' bytes or their look.
     ``scratch``: where arrays go that do not fit the memory budget; by default the system's temporary folder.
@@ -70,16 +69,19 @@ def scan(
     earlier = Earlier.read(Path(extends).expanduser(), Path(source).expanduser()) if extends is not None else None
     config = with_options(config or (earlier.config if earlier else ScanConfig()), options)
     progress = progress or Silent()
-    clock = _Clock(progress)
-    with _threads(config.threads):
+    scratch = scratch or Path(tempfile.gettempdir())
+    if config.method != "mutual":
+        from blemish.text_scanning import scan_by_words  # CLIP and its learned models, which other scans need not load
+
+        return scan_by_words(Path(source).expanduser(), config, progress, scratch)
+    clock = Clock(progress)
+    with threads(config.threads):
         with clock.quiet("listing and loading"):
             source = Path(source).expanduser()
             listing = list_photos(source)
             if earlier:
                 source, listing = earlier.source, earlier.with_new(listing)
-            plan = make_plan(
-                source, listing, config, scratch or Path(tempfile.gettempdir()), earlier.parts if earlier else ()
-            )
+            plan = make_plan(source, listing, config, scratch, earlier.parts if earlier else ())
         for line in plan.opening():
             progress.note(line)
         with workplace(config, plan.device, plan.budget) as place:
@@ -114,7 +116,7 @@ class _Batch:
         )
 
 
-def _parts(plan: Plan, place: Workplace, earlier: Earlier | None, clock: _Clock, progress: Progress) -> list[DonePart]:
+def _parts(plan: Plan, place: Workplace, earlier: Earlier | None, clock: Clock, progress: Progress) -> list[DonePart]:
     """Every part in turn; of a large batch under one bar."""
     sizes = [len(part) for part in plan.parts]
     cost = estimate(plan.branches, sizes, plan.screen, plan.budget, place)
@@ -149,10 +151,10 @@ def _result(
     done: Sequence[DonePart],
     batch: _Batch,
     compared: Compared,
-    clock: _Clock,
+    clock: Clock,
     progress: Progress,
 ) -> Result:
-    rows, order = _rows(plan, batch, compared)
+    rows, order = rows_of(plan, batch.paths, batch.sha256, compared.scores, family_of(compared.families))
     first = done[0]
     embeddings = np.concatenate([part.embeddings for part in done])
     warnings = _warnings(plan, done, batch, rows, embeddings)
@@ -168,7 +170,7 @@ def _result(
         groups = groups_of(first.compared.between)
         products = [round(size * len(order) / len(first.paths)) for size in groups.sizes] if groups else []
         verdict = judged(scored, grids, estimated, level, compared.families, products, plan.config.verdict, {})
-    pixels = _pixels(plan, batch, first)
+    pixels = pixels_of(plan, batch.paths, first.pixels)
     keep = {
         RUN_VERDICT: partial(verdict_file.write, estimated, grids, evidence.maxima, level, products, verdict.regions)
     }
@@ -247,89 +249,15 @@ def _warnings(
     return found + batch_health.white_level(plan.headers.values(), plan.deep_ceiling, clipped) + _not_kept(done)
 
 
-def _rows(plan: Plan, batch: _Batch, compared: Compared) -> tuple[tuple[Photo, ...], npt.NDArray[np.intp]]:
-    """Rows of the result, most anomalous first, unreadable last; and the order of the scored ones."""
-    firsts: dict[str, str] = {}
-    photos = []
-    for path, digest in zip(batch.paths, batch.sha256, strict=True):
-        first = firsts.setdefault(digest, path)
-        header = plan.headers[path]
-        photos.append(
-            Photo(
-                path=path,
-                status="ok",
-                width=header.width,
-                height=header.height,
-                duplicate_of="" if first == path else first,
-            )
-        )
-    rows, order = ranked(photos, compared.scores, family_of(compared.families))
-    rows += [
-        Photo(path=photo.path, status="unreadable", reason=plan.unreadable[photo.path])
-        for photo in plan.listing.photos
-        if photo.path in plan.unreadable
-    ]
-    return tuple(rows), order
-
-
-def _pixels(plan: Plan, batch: _Batch, first: DonePart) -> Callable[[int], RGB]:
-    """Photo number -> (H, W, 3) at the first backbone's working resolution. Those of a large batch are not kept but
-    read again: they would take a gigabyte for 1,300 photos."""
-    store = first.pixels
-    if store is not None:
-        return lambda photo: np.asarray(store.read(photo, photo + 1)[0])
-    files = {photo.path: photo for photo in plan.listing.photos}
-    branch = plan.branches[0]
-
-    def read(photo: int) -> RGB:
-        try:
-            decoded = read_photo(files[batch.paths[photo]], at_least=branch.shape, deep_ceiling=plan.deep_ceiling)
-        except UnreadablePhoto:  # removed while the others were scanned: its scores stand, its picture is grey
-            return np.full((*branch.shape, 3), 128, np.uint8)
-        return resize(decoded.pixels, branch.shape, branch.backbone.facts.resize)
-
-    return read
-
-
 def _not_kept(done: Sequence[DonePart]) -> tuple[str, ...]:
     reason = next((part.not_kept for part in done if part.not_kept), "")
     return (f"comparisons could not be kept for a scan that goes on or a run that grows ({reason})",) if reason else ()
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Use ``count`` threads for a while; the caller's setting comes back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-class _Clock:
-    """Times the stages while they are shown; a stage that comes again adds up."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.timings: dict[str, float] = {}
-        self._progress = progress
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
-        with self.quiet(name), self._progress.stage(name, total) as advance:
-            yield advance
-
-    @contextmanager
-    def quiet(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings[name] = round(self.timings.get(name, 0.0) + time.perf_counter() - start, 3)
-
-
 class _OneBar:
     """The stages of many parts under one bar of estimated milliseconds, so that the time left is that of the batch."""
 
-    def __init__(self, clock: _Clock, advance: Advance, milliseconds: dict[str, float]) -> None:
+    def __init__(self, clock: Clock, advance: Advance, milliseconds: dict[str, float]) -> None:
         self._clock, self._advance, self._milliseconds = clock, advance, milliseconds
 
     @contextmanager
@@ -347,7 +275,7 @@ class _OneBar:
 
 
 @contextmanager
-def _stages(plan: Plan, clock: _Clock, progress: Progress, cost: Cost) -> Iterator[Stages]:
+def _stages(plan: Plan, clock: Clock, progress: Progress, cost: Cost) -> Iterator[Stages]:
     if not plan.divided:
         yield clock
         return

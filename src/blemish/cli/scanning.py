@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ from blemish.cli.words import as_toml, family_line, print_verdict, progress_for
 from blemish.errors import ConfigError, InputError, RunError
 
 if TYPE_CHECKING:
-    from blemish.config import ScanConfig, VerdictConfig
+    from blemish.config import ScanConfig, TextConfig, VerdictConfig
     from blemish.progress import Progress
     from blemish.result import Result
 
@@ -36,6 +36,29 @@ def scan(
     ],
     out: Annotated[
         Path | None, typer.Option(help="The run folder to write; default: FOLDER-blemish, or the run that is extended.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="mutual: photos with each other; text: with words about them; prompt: by a learned model."),
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help='What the photos show, in words, for text: "metal nut".')
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="For prompt: a file that `blemish learn` made.")] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="For text and prompt: a CLIP's hub name or folder, if not the usual one.")
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="For text: a TOML file with states and templates of your own.")
+    ] = None,
+    good: Annotated[
+        list[str] | None, typer.Option(help="For text and prompt: a photo without a flaw, or a folder; again for more.")
+    ] = None,
+    defect: Annotated[
+        list[str] | None, typer.Option(help="For text: a photo with a flaw, followed by its --mask; again for more.")
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(help="Where the flaw is: an image, white on it, or left,top,right,bottom.")
     ] = None,
     extend: Annotated[
         Path | None,
@@ -113,6 +136,8 @@ def scan(
     from blemish.extending import Earlier
 
     earlier = Earlier.read(extend, folder) if extend else None
+    by_words = {"class_name": class_name, "model": model, "clip": clip, "prompts": prompts}
+    examples = {"good": tuple(good or ()), "defects": tuple(defect or ()), "masks": tuple(mask or ())}
     settings_before = read_config(config) if config else earlier.config if earlier else ScanConfig()
     settings = settings_before.updated(
         backbone=backbone,
@@ -136,6 +161,8 @@ def scan(
         memory=memory,
         threads=threads,
         cache=cache,
+        method=method,
+        text=_text(settings_before.text, {**by_words, **examples}),
     )
     if print_config:
         print(as_toml(settings), end="")
@@ -170,14 +197,16 @@ def scan_into(
     progress = progress_for(quiet)
     target = check_out(out or default_out(folder), folder, overwrite)
     said = decisions or target
-    made = read_decisions(said) if decisions or target.is_dir() else ()
+    known = settings.method == "mutual" and (decisions is not None or target.is_dir())
+    made = read_decisions(said) if known else ()
     if made:
         progress.note(f"Honouring {len(made)} decision{'s' * (len(made) > 1)} about families from {said}")
     try:
         with staging(target, overwrite) as staged:
             result = scan(folder, settings, progress=progress, scratch=staged, decisions=made, extends=extends)
             write_sinks(result, staged, target, settings.maps, progress)
-            put_aside(said, staged)
+            if settings.method == "mutual":
+                put_aside(said, staged)
         result = _taught(target, progress) or result
     except KeyboardInterrupt:
         again = "Type the same command to go on." if settings.cache else ""
@@ -254,6 +283,14 @@ def _verdict(
     if any(one is not None for one in said):
         return VerdictConfig(*said, max_unsure=most)
     return replace(before, max_unsure=most)
+
+
+def _text(before: TextConfig, said: dict[str, Any]) -> TextConfig | None:
+    """What a scan by words is told; None if nothing was said."""
+    from dataclasses import replace
+
+    given = {name: value for name, value in said.items() if value not in (None, ())}
+    return replace(before, **given) if given else None
 
 
 def _exports(text: str | None) -> tuple[str, ...] | None:

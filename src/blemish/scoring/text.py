@@ -22,6 +22,7 @@ __all__ = [
     "TEMPERATURE",
     "ZERO_SHOT",
     "Views",
+    "aligned",
     "association",
     "banks",
     "channel_names",
@@ -195,10 +196,22 @@ def enlarged(maps: Float32, shape: tuple[int, int]) -> Float32:
     return np.asarray(rows @ maps @ columns.T, dtype=np.float32)
 
 
+def aligned(maps: Float32, shape: tuple[int, int], grid: tuple[int, int]) -> Float32:
+    """What ``enlarged(maps, shape)`` is at ``grid`` places that reach from the first pixel's centre to the last one's:
+    (..., h, w) -> (..., *grid). ``result.upsample`` then gives the published map again, but for what lies between."""
+    ends = (np.linspace(0, pixels - 1, places) for pixels, places in zip(shape, grid, strict=True))
+    rows, columns = (_weights(at, n, m) for at, n, m in zip(ends, maps.shape[-2:], shape, strict=True))
+    return np.asarray(rows @ maps @ columns.T, dtype=np.float32)
+
+
 def _between(n_in: int, n_out: int) -> Float32:
-    """(n_out, n_in) weights; rows sum to 1."""
-    at = np.clip((np.arange(n_out) + 0.5) * n_in / n_out - 0.5, 0, n_in - 1)
-    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(n_in))), dtype=np.float32)
+    return _weights(np.arange(n_out), n_in, n_out)
+
+
+def _weights(at: npt.NDArray[np.floating | np.integer], n_in: int, n_out: int) -> Float32:
+    """(places, n_in) for places ``at`` on a line of ``n_out`` pixels that ``n_in`` patches fill; rows sum to 1."""
+    patch = np.clip((at + 0.5) * n_in / n_out - 0.5, 0, n_in - 1)
+    return np.asarray(np.maximum(0, 1 - np.abs(patch[:, None] - np.arange(n_in))), dtype=np.float32)
 
 
 def _compared(known: Mapping[int, Taught]) -> Iterator[tuple[int, str, Float32]]:

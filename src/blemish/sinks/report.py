@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from blemish.config import COMPARING
 from blemish.result import Photo, Result
 from blemish.sinks.colours import heat
 from blemish.sinks.embedded import ahead, between_tokens, heat_layer, margin, photograph
@@ -140,6 +141,8 @@ def _page(result: Result, run: str) -> dict[str, Any]:
         "families_of": families_of(result),
         "verdict": _verdict(result, histogram, digits),
         "verdict_command": command(run),
+        "told": manifest["resolved"].get("told", ""),
+        "settings": [(key, value) for key, value in manifest["config"].items() if key not in _unsaid(manifest)],
         "reading": (result.diagnosis or {}).get("reading", ""),
         "histogram": histogram,
         "cards": _cards(result, histogram, digits),
@@ -174,6 +177,12 @@ def _last_part(source: str) -> str:
     """The scanned folder's own name, whichever system the run was made on."""
     path = PureWindowsPath(source) if "\\" in source else PurePosixPath(source)
     return path.name or source
+
+
+def _unsaid(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """Settings that the page has told already, or that mean nothing for this run."""
+    alone = manifest["config"].get("method", "mutual") != "mutual"
+    return ("verdict", "exports", *(COMPARING if alone else ("method", "text")))
 
 
 def _setting(value: Any) -> str:

@@ -99,7 +99,7 @@ def families_page(result: Result, run: str, cards: int, digits: int) -> dict[str
         return ahead(lambda family: _shown(result, family, rows, run, crops, cards, digits), families)
 
     return {
-        "searched": bool(settings) and settings["rule"] != "off",
+        "searched": bool(settings) and settings["rule"] != "off" and not result.manifest["resolved"].get("told"),
         "too_few": not result.manifest.get("resolved", {}).get("families_searched", True),
         "count": count,
         "asked": [family.number for family in result.families if family.asks],

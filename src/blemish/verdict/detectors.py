@@ -85,6 +85,8 @@ def _top(grids: Float32, count: int) -> Float32:
 def _whole(embeddings: Float32) -> Float32:
     """(B,) mean cosine distance of each photo to the nearest others, as a whole."""
     images = len(embeddings)
+    if images == 1:
+        return np.zeros(1, np.float32)
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     chosen = np.unique(np.linspace(0, images - 1, min(images, REFERENCES)).astype(np.intp))
     votes = max(1, int(VOTES * (len(chosen) - 1)))

@@ -150,7 +150,7 @@ def _densest_half(points: Float64, counts: Float64, usual_spread: float | None) 
     """Median of the shortest interval that holds half of the photos, and the spread of a normal distribution whose
     middle half is as wide; a few photos' is drawn towards the usual spread."""
     values = np.repeat(points, counts.astype(int))
-    half = max(2, (len(values) + 1) // 2)
+    half = min(len(values), max(2, (len(values) + 1) // 2))
     widths = values[half - 1 :] - values[: len(values) - half + 1]
     first = int(np.argmin(widths))
     scale = float(widths[first]) / 1.349

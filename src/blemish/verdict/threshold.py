@@ -160,7 +160,7 @@ def _of_whole(defective: Float64, scores: Float64, whole: Float64) -> Float64:
     """What the photos as wholes add to the log-odds. Light, pose or two lots set photos apart as a whole, too, and
     nearly at random for the score; what the score confirms is more likely a defect."""
     ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (scores, whole)]
-    correlation = float(np.asarray(np.corrcoef(np.stack(ranks))).min())
+    correlation = float(np.asarray(np.corrcoef(np.stack(ranks))).min()) if len(scores) > 1 else 0.0
     agreement = float(np.clip((correlation - AGREEMENT[0]) / (AGREEMENT[1] - AGREEMENT[0]), 0, 1))
     return WHOLE * np.clip(log_odds(defective), WHOLE_LEAST, WHOLE_MOST * agreement)
 
