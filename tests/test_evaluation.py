@@ -17,61 +17,14 @@ from blemish.errors import InputError
 from blemish.evaluation import evaluate
 from blemish.inputs.truth import fit_mask, read_mask, read_truth
 from blemish.progress import Silent
+from truth_runs import SHAPE, photos_of, save_mask, write_run, write_tree
 
-SHAPE = (32, 48)  # of the maps; the photos are twice that
 KINDS = {"good": 6, "bad": 4, "crack": 3}
-
-
-def save_mask(path: Path, mask: np.ndarray, value: int = 255) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((mask * value).astype(np.uint8)).save(path)
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """test/<kind>/<n>.png, and ground_truth with one of each way to name a mask."""
-    root = tmp_path / "part"
-    for kind, count in KINDS.items():
-        for n in range(count):
-            photo = root / "test" / kind / f"{n}.png"
-            photo.parent.mkdir(parents=True, exist_ok=True)
-            photo.touch()  # photos are told by name; nothing reads them here
-            if kind != "good":
-                mask = np.zeros((64, 96))
-                mask[10:30, 20 + n : 50] = 1
-                suffix = "_mask.png" if kind == "bad" else ".bmp"
-                save_mask(root / "ground_truth" / kind / f"{n}{suffix}", mask)
-    return root
-
-
-def write_run(folder: Path, paths: list[str], *, maps: bool = True, seed: int = 0) -> Path:
-    """A run whose maps are noise, raised in a fixed square where the photo's path does not say good."""
-    rng = np.random.default_rng(seed)
-    (folder / "maps").mkdir(parents=True)
-    lines = []
-    for path in paths:
-        anomaly_map = rng.normal(size=SHAPE).astype(np.float32)
-        if "good" not in path:
-            anomaly_map[5:15, 10:25] += 1.0
-        if maps:
-            file = folder / "maps" / f"{path}.tif"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            tifffile.imwrite(file, anomaly_map)
-        score = anomaly_map.max() + rng.normal()
-        lines.append([path, f"{score:.6f}", 1, 50.0, 96, 64, "ok", "", ""])
-    header = ["path", "score", "rank", "percentile", "width", "height", "status", "reason", "duplicate_of"]
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *lines])
-    (folder / "run.json").write_text(json.dumps({"schema": 1, "blemish": "0.1.0"}))
-    return folder
-
-
-def photos_of(tree: Path, scanned: Path) -> list[str]:
-    return [
-        file.relative_to(scanned).as_posix()
-        for file in sorted((tree / "test").rglob("*.png"))
-        if file.is_relative_to(scanned)
-    ]
+    return write_tree(tmp_path / "part", KINDS)
 
 
 def row(evaluation, name: str):
@@ -300,6 +253,7 @@ def test_progress_reaches_the_end_of_each_stage(tree, tmp_path):
 def test_without_resamples_there_are_no_intervals(tree, tmp_path):
     found = evaluate(write_run(tmp_path / "run", photos_of(tree, tree)), tree, resamples=0)
     assert all(line.value is not None and line.low is None and line.high is None for line in found.rows)
+    assert "interval" not in " ".join(found.notes)
 
 
 def test_run_without_maps_gives_image_metrics_and_says_so(tree, tmp_path):

@@ -13,6 +13,7 @@
     blemish.teach("photos-blemish", good=["sound.jpg"], defects=[("scratch.jpg", "scratch-mask.png")])
     blemish.freeze("photos-blemish", "part.blemish")  # a detector for one photo
     blemish.Detector.load("part.blemish").check("next.jpg").verdict
+    blemish.scan("photos/", method="text", text=blemish.TextConfig("metal nut"))  # photos with words
 
 Importing this costs nothing: every name is loaded when it is first used.
 """
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blemish.config import FamilyConfig as FamilyConfig
     from blemish.config import ScanConfig as ScanConfig
+    from blemish.config import TextConfig as TextConfig
     from blemish.config import VerdictConfig as VerdictConfig
     from blemish.deciding import decide as decide
     from blemish.decisions import read_decisions as read_decisions
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from blemish.judgement import Interval as Interval
     from blemish.judgement import Judgement as Judgement
     from blemish.judgement import Region as Region
+    from blemish.learning.learn import learn as learn
+    from blemish.learning.training import TrainConfig as TrainConfig
     from blemish.rejudging import rejudge as rejudge
     from blemish.result import Decision as Decision
     from blemish.result import Family as Family
@@ -59,12 +63,15 @@ __all__ = [
     "Region",
     "Result",
     "ScanConfig",
+    "TextConfig",
+    "TrainConfig",
     "VerdictConfig",
     "decide",
     "diagnose",
     "evaluate",
     "export_onnx",
     "freeze",
+    "learn",
     "read_decisions",
     "rejudge",
     "scan",
@@ -84,12 +91,15 @@ _HOME = {
     "Region": "judgement",
     "Result": "result",
     "ScanConfig": "config",
+    "TextConfig": "config",
+    "TrainConfig": "learning.training",
     "VerdictConfig": "config",
     "decide": "deciding",
     "diagnose": "diagnosing",
     "evaluate": "evaluation",
     "export_onnx": "frozen",
     "freeze": "freezing",
+    "learn": "learning.learn",
     "read_decisions": "decisions",
     "rejudge": "rejudging",
     "scan": "scanning",

@@ -119,7 +119,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
         rows=(*image_rows, *pixel_rows),
-        notes=(*_coverage_notes(photos, truths, defective), *pixel_notes),
+        notes=(*_coverage_notes(photos, truths, defective if resamples else 0), *pixel_notes),
     )
 
 
@@ -142,15 +142,16 @@ def _photo(line: Mapping[str, str]) -> _Photo:
     )
 
 
-def _coverage_notes(photos: Sequence[_Photo], truths: Mapping[str, Truth], defective: int) -> Iterator[str]:
+def _coverage_notes(photos: Sequence[_Photo], truths: Mapping[str, Truth], resampled: int) -> Iterator[str]:
+    """``resampled``: defective photos behind the intervals; 0 if there are none."""
     strangers = [photo.path for photo in photos if photo.score is not None and photo.path not in truths]
     unread = [photo.path for photo in photos if photo.score is None and photo.path in truths]
     if strangers:
         yield f"{_count(strangers, 'photo')} without a truth left out, for example {strangers[0]}."
     if unread:
         yield f"{_count(unread, 'photo')} with a truth were unreadable to the scan, for example {unread[0]}."
-    if 0 < defective < 10:
-        yield f"Only {defective} defective: every interval is rough, rather too narrow than too wide."
+    if 0 < resampled < 10:
+        yield f"Only {resampled} defective: every interval is rough, rather too narrow than too wide."
 
 
 def _count(things: Sequence[object], noun: str) -> str:

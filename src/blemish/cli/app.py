@@ -12,6 +12,7 @@ import typer
 
 from blemish.cli.detector import check, export, freeze, watch
 from blemish.cli.judging import decide, teach, verdict
+from blemish.cli.learning import learn, pseudo_masks
 from blemish.cli.looking import diagnose, evaluate_run
 from blemish.cli.scanning import scan
 from blemish.cli.tools import backbones, doctor, fetch
@@ -38,6 +39,8 @@ app.command()(freeze)
 app.command()(check)
 app.command()(watch)
 app.command()(export)
+app.command("pseudo-masks")(pseudo_masks)
+app.command()(learn)
 app.command()(diagnose)
 app.command("eval")(evaluate_run)
 app.command()(synth)

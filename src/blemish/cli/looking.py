@@ -36,26 +36,52 @@ def diagnose(
 
 
 def evaluate_run(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    runs: Annotated[list[Path], typer.Argument(help="A finished run folder, or several, one for each class.")],
     truth: Annotated[
-        Path, typer.Option(help="An MVTec-like tree of the same files, or a CSV: image_path,label,mask_path.")
+        Path,
+        typer.Option(
+            help="An MVTec-like tree of the same files, a folder with one for each class, or a CSV: "
+            "image_path,label,mask_path."
+        ),
     ],
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the 95 % intervals.")] = 1000,
+    published: Annotated[
+        str | None,
+        typer.Option(help="Numbers of others to compare with, such as winclip or musc; a wrong name lists them all."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data set: mvtec, visa or btad; default: told by the classes' names.")
+    ] = None,
+    resamples: Annotated[
+        int | None,
+        typer.Option(help="Bootstrap resamples of the 95 % intervals; default: 1000 for one run, 0 for several."),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """How good a run was, given the truth.
+    """How good a run was, given the truth; or several, as published tables have it.
 
-    AUROC, average precision, F1-max and both PRO variants, with 95 % intervals."""
-    from blemish.evaluation import evaluate
+    One run: AUROC, average precision, F1-max and both PRO variants, with 95 % intervals. Several: a line for each and
+    the mean over classes. --published sets what others have reached beside it."""
+    from blemish.cli.tables import print_classes, print_comparison, print_evaluation
+    from blemish.published.table import evaluate_classes
 
-    evaluation = evaluate(run, truth, resamples=resamples, progress=progress_for(quiet))
+    alone = len(runs) == 1
+    table = evaluate_classes(
+        runs,
+        truth,
+        compare_with=published,
+        data=data,
+        resamples=resamples if resamples is not None else 1000 if alone else 0,
+        progress=progress_for(quiet),
+    )
     if as_json:
-        print(json.dumps(evaluation.as_dict(), indent=2))
+        found = table.rows[0].evaluation.as_dict() if alone else table.as_dict()
+        beside = {"published": table.comparison.as_dict()} if table.comparison else {}
+        print(json.dumps(found | beside, indent=2))
         return
-    for row in evaluation.rows:
-        interval = f"{row.low:.3f} to {row.high:.3f}" if row.low is not None and row.high is not None else ""
-        value = "-" if row.value is None else f"{row.value:.4f}"
-        print(f"{row.metric:<24} {value:>8}  {interval:<16}  {row.note}".rstrip())
-    for note in evaluation.notes:
-        print(f"Note: {note}")
+    if alone:
+        print_evaluation(table.rows[0].evaluation)
+    else:
+        print_classes(table)
+    if table.comparison:
+        print_comparison(table, table.comparison)

@@ -67,7 +67,7 @@ def demo(
         out / "photos", out.with_name(out.name + "-blemish"), ScanConfig(), overwrite=True, quiet=quiet, as_json=False
     )
     if not quiet:
-        evaluate_run(run, truth=out / "truth.csv", resamples=200, quiet=True, as_json=False)
+        evaluate_run([run], truth=out / "truth.csv", resamples=200, quiet=True, as_json=False)
 
 
 def _counted(items: Any, advance: Callable[[int], None]) -> Any:
