@@ -7,7 +7,6 @@ tokenizers, photos or scores. Nothing here switches gradients off: whoever calls
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -52,13 +51,13 @@ class TextTower(nn.Module):
         activation: Activation,
         end: int | None = None,
         eps: float = 1e-5,
-    ) -> Self:
+    ) -> TextTower:
         """The tower that an official state dict belongs to (without ``visual.*`` and ``logit_scale``), frozen.
 
         Raises ``BackboneError`` if tensors are missing, left over or of another shape.
         """
 
-        def described() -> Self:
+        def described() -> TextTower:
             vocabulary, width = state["token_embedding.weight"].shape
             return cls(
                 width=width,

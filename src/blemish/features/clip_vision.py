@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ __all__ = ["Positions", "VisionTokens", "VisionTower", "resize_positions", "wind
 
 Positions = Literal["antialiased", "bicubic", "bilinear"]
 
-WINDOW_TOKENS = 8192  # in one pass: the largest block of memory is this times the width of the MLP
+WINDOW_TOKENS = 2048  # in one pass: enough to keep a core busy, and its largest block of memory stays small
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class VisionTower(nn.Module):
         activation: Activation,
         positions: Positions = "antialiased",
         eps: float = 1e-5,
-    ) -> Self:
+    ) -> VisionTower:
         """The tower that an official state dict belongs to (keys without ``visual.``), frozen.
 
         A state dict does not tell ``heads``: OpenAI's models have one for each 64 channels.
         Raises ``BackboneError`` if tensors are missing, left over or of another shape.
         """
 
-        def described() -> Self:
+        def described() -> VisionTower:
             width, _, patch, _ = state["conv1.weight"].shape
             return cls(
                 width=width,

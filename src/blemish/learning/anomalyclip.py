@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.errors import ConfigError, InputError
+from blemish.errors import ConfigError
 from blemish.features.clip import ClipPair
 from blemish.learning.losses import anomalyclip_pixel_loss, image_loss
-from blemish.learning.prompt_file import SEED, Seen, cosines, settings_of, tensors_of, write
+from blemish.learning.prompt_file import SEED, Seen, cosines, enlarged, parameters, read, write
 from blemish.scoring.prompts import ensemble
 
 __all__ = ["AnomalyClip", "Settings"]
@@ -56,6 +56,11 @@ class Settings:
         blocks = pair.vision.depth
         return cls(layers=(blocks,), value_value=round(blocks * 19 / 24), deep=min(8, pair.text.depth - 1))
 
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """From JSON. Raises ``TypeError``, ``KeyError`` or ``ConfigError`` if it is damaged."""
+        return cls(**{**stored, "layers": tuple(stored["layers"])})
+
 
 @dataclass(frozen=True)
 class AnomalyClip:
@@ -69,26 +74,20 @@ class AnomalyClip:
     def fresh(cls, pair: ClipPair, settings: Settings | None = None, seed: int = SEED) -> Self:
         """Untrained: normally distributed vectors, the same for the same seed."""
         settings = settings or Settings.for_pair(pair)
-        random, device = torch.Generator().manual_seed(seed), pair.text.positional_embedding.device
-        shapes = _shapes(pair, settings).items()
+        random, shapes = torch.Generator().manual_seed(seed), _shapes(pair, settings).items()
         start = {name: torch.randn(shape, generator=random) * SPREAD for name, shape in shapes}
-        return cls(pair, settings, {name: nn.Parameter(tensor.to(device)) for name, tensor in start.items()})
+        return cls(pair, settings, parameters(start, pair.text.positional_embedding.device))
 
     @classmethod
     def load(cls, file: Path, pair: ClipPair) -> Self:
         """Raises ``InputError`` for a file that is no such model, ``BackboneError`` if it was learned on another CLIP
         than ``pair``."""
-        stored = settings_of(file, NAME, pair)
-        try:
-            settings = Settings(**{**stored, "layers": tuple(stored["layers"])})
-            shapes = _shapes(pair, settings)
-        except (KeyError, TypeError, ConfigError) as error:
-            raise InputError(f"The settings in {str(file)!r} are damaged: {error}. Train the model again.") from error
-        return cls(pair, settings, tensors_of(file, shapes, pair.text.positional_embedding.device))
+        return cls(pair, *read(file, NAME, pair, Settings.of, _shapes))
 
-    def save(self, file: Path) -> None:
-        """Complete or not at all. Raises ``OutputError``."""
-        write(file, NAME, self.pair, asdict(self.settings), self.learned)
+    def save(self, file: Path, size: tuple[int, int] | None = None) -> None:
+        """Complete or not at all. ``size``: (H, W) of the photos it was learned on, CLIP's own if None. Raises
+        ``OutputError``."""
+        write(file, NAME, self.pair, asdict(self.settings), self.learned, size)
 
     @torch.no_grad()
     def see(self, pixels: Tensor) -> Seen:
@@ -113,8 +112,7 @@ class AnomalyClip:
     def maps(self, seen: Seen, text: Tensor, size: tuple[int, int]) -> list[Tensor]:
         """A layer each: (b, 2, H, W) probabilities (normal, anomalous) of pixels; ``size``: (H, W)."""
         found = [(cosines(layer, text) / self.settings.temperature).softmax(dim=-1) for layer in seen.patches]
-        grids = [layer.transpose(1, 2).reshape(len(layer), 2, *seen.grid) for layer in found]
-        return [F.interpolate(grid, size, mode="bilinear", align_corners=False) for grid in grids]
+        return [enlarged(layer, seen.grid, size, align_corners=False) for layer in found]
 
     def logits(self, seen: Seen, text: Tensor) -> Tensor:
         """(b, 2), normal and anomalous."""

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.errors import ConfigError, InputError
+from blemish.errors import ConfigError
 from blemish.features.clip import ClipPair
 from blemish.learning.losses import aprilgan_pixel_loss
-from blemish.learning.prompt_file import SEED, Seen, cosines, settings_of, tensors_of, write
+from blemish.learning.prompt_file import SEED, Seen, cosines, enlarged, parameters, read, write
 from blemish.scoring.prompts import Ensemble, ensemble
 from blemish.scoring.text import text_pair
 
@@ -72,24 +72,18 @@ class AprilGan:
         random, bound = torch.Generator().manual_seed(seed), len(pair.vision.proj) ** -0.5
         shapes = _shapes(pair, settings).items()
         start = {name: (torch.rand(shape, generator=random) * 2 - 1) * bound for name, shape in shapes}
-        device = pair.vision.proj.device
-        return cls(pair, settings, {name: nn.Parameter(tensor.to(device)) for name, tensor in start.items()})
+        return cls(pair, settings, parameters(start, pair.vision.proj.device))
 
     @classmethod
     def load(cls, file: Path, pair: ClipPair) -> Self:
         """Raises ``InputError`` for a file that is no such model, ``BackboneError`` if it was learned on another CLIP
         than ``pair``."""
-        stored = settings_of(file, NAME, pair)
-        try:
-            settings = Settings.of(stored)
-            shapes = _shapes(pair, settings)
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-            raise InputError(f"The settings in {str(file)!r} are damaged: {error}. Train the model again.") from error
-        return cls(pair, settings, tensors_of(file, shapes, pair.vision.proj.device))
+        return cls(pair, *read(file, NAME, pair, Settings.of, _shapes))
 
-    def save(self, file: Path) -> None:
-        """Complete or not at all. Raises ``OutputError``."""
-        write(file, NAME, self.pair, asdict(self.settings), self.learned)
+    def save(self, file: Path, size: tuple[int, int] | None = None) -> None:
+        """Complete or not at all. ``size``: (H, W) of the photos it was learned on, CLIP's own if None. Raises
+        ``OutputError``."""
+        write(file, NAME, self.pair, asdict(self.settings), self.learned, size)
 
     @torch.no_grad()
     def see(self, pixels: Tensor) -> Seen:
@@ -113,8 +107,7 @@ class AprilGan:
         or (b, 2, E) where the photos are of several classes."""
         layers = zip(seen.patches, self.learned["weight"], self.learned["bias"], strict=True)
         found = [cosines(_linear(*layer), text) / self.settings.temperature for layer in layers]
-        grids = [layer.transpose(1, 2).reshape(len(layer), 2, *seen.grid) for layer in found]
-        return [F.interpolate(g, size, mode="bilinear", align_corners=True).softmax(dim=1) for g in grids]
+        return [enlarged(layer, seen.grid, size, align_corners=True).softmax(dim=1) for layer in found]
 
     def loss(
         self,

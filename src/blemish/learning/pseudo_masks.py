@@ -73,11 +73,11 @@ class PseudoLabels:
         return pixel_labels(self.grids[photo.path], shape, self.level, self.recipe)
 
 
-def pseudo_labels(run: Path, recipe: Recipe | None = None) -> PseudoLabels:
+def pseudo_labels(run: Path, recipe: Recipe | None = None, *, both: bool = True) -> PseudoLabels:
     """Pseudo labels of the photos of a finished ``run``; masks when they are asked for.
 
-    Raises ``InputError`` if it is not a finished run, or if it has no photo that counts as defective, or none as
-    good."""
+    Raises ``InputError`` if it is not a finished run; and where ``both`` are needed, if it has no photo that counts as
+    defective, or none as good."""
     recipe = recipe or Recipe()
     run = run.expanduser().resolve()
     manifest = read_manifest(run)
@@ -104,7 +104,8 @@ def pseudo_labels(run: Path, recipe: Recipe | None = None) -> PseudoLabels:
         faint = [photo for photo in found if photo.label and grids[photo.path].max() <= level]
         left_out |= {photo.path: "nothing on its map exceeds the level of the masks" for photo in faint}
         found = [photo for photo in found if photo not in faint]
-    _require_both(found, left_out, run)
+    if both:
+        _require_both(found, left_out, run)
     shapes = {photo.path: (photo.height or 0, photo.width or 0) for photo in photos}
     return PseudoLabels(run, recipe, tuple(found), left_out, level, grids, shapes)
 
