@@ -44,6 +44,7 @@ __all__ = ["scan_by_words"]
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
 
+BATCH = 8  # photos a call on a GPU
 KEPT = 2**30  # bytes of working pixels that are kept for the pictures of the report; of more, photos are read again
 
 
@@ -88,7 +89,14 @@ def _scored(plan: Plan, scorer: Scorer, clock: Clock, progress: Progress) -> _Do
     done = _Done(plan.budget.array(size, np.uint8, share=0.15) if np.prod(size) <= KEPT else None)
     if branch.cache:
         branch.cache.prune()
-    steps = each(photos, plan.branches, plan.budget, deep_ceiling=plan.deep_ceiling, decoders=plan.decoders)
+    steps = each(
+        photos,
+        plan.branches,
+        plan.budget,
+        deep_ceiling=plan.deep_ceiling,
+        batch=1 if plan.device == "cpu" else BATCH,
+        decoders=plan.decoders,
+    )
     with clock.stage("reading photos", len(photos)) as advance, closing(steps):
         for one in steps:
             if isinstance(one, Failed):

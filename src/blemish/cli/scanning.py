@@ -41,25 +41,6 @@ def scan(
         str | None,
         typer.Option(help="mutual: photos with each other; text: with words about them; prompt: by a learned model."),
     ] = None,
-    class_name: Annotated[
-        str | None, typer.Option("--class", help='What the photos show, in words, for text: "metal nut".')
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="For prompt: a file that `blemish learn` made.")] = None,
-    clip: Annotated[
-        str | None, typer.Option(help="For text and prompt: a CLIP's hub name or folder, if not the usual one.")
-    ] = None,
-    prompts: Annotated[
-        str | None, typer.Option(help="For text: a TOML file with states and templates of your own.")
-    ] = None,
-    good: Annotated[
-        list[str] | None, typer.Option(help="For text and prompt: a photo without a flaw, or a folder; again for more.")
-    ] = None,
-    defect: Annotated[
-        list[str] | None, typer.Option(help="For text: a photo with a flaw, followed by its --mask; again for more.")
-    ] = None,
-    mask: Annotated[
-        list[str] | None, typer.Option(help="Where the flaw is: an image, white on it, or left,top,right,bottom.")
-    ] = None,
     extend: Annotated[
         Path | None,
         typer.Option(help="A run that FOLDER's photos are added to, with its settings; only new pairs are compared."),
@@ -98,6 +79,25 @@ def scan(
     screen: Annotated[
         str | None, typer.Option(help="Share of those, the most similar, that each is compared with, e.g. 0.5.")
     ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help='What the photos show, in words, for text: "metal nut".')
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="For prompt: a file that `blemish learn` made.")] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="For text and prompt: a CLIP's hub name or folder, if not the usual one.")
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="For text: a TOML file with states and templates of your own.")
+    ] = None,
+    good: Annotated[
+        list[str] | None, typer.Option(help="For text and prompt: a photo without a flaw, or a folder; again for more.")
+    ] = None,
+    defect: Annotated[
+        list[str] | None, typer.Option(help="For text: a photo with a flaw, followed by its --mask; again for more.")
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(help="Where the flaw is: an image, white on it, or left,top,right,bottom.")
+    ] = None,
     expect_defects: Annotated[str | None, ExpectDefects] = None,
     max_false_alarms: Annotated[str | None, MaxFalseAlarms] = None,
     threshold: Annotated[float | None, Threshold] = None,
@@ -131,7 +131,8 @@ def scan(
 ) -> None:
     """Compare every photo of FOLDER with the others and say which are blemished, and where.
 
-    Writes tables, anomaly maps, overlays and report.html into the run folder."""
+    Or each on its own, with words: --method. Writes tables, anomaly maps, overlays and report.html into the run
+    folder."""
     from blemish.config import ScanConfig, read_config
     from blemish.extending import Earlier
 
