@@ -12,7 +12,7 @@ import pytest
 from blemish.inputs.layouts import list_photos
 from blemish.run_folder import read_manifest
 from clip_models import save_clip
-from judged_runs import call, scanned, write_stained
+from judged_runs import GRADED, call, contents, scanned, write_stained
 from photos import write_parts
 
 EPOCHS = 6
@@ -77,12 +77,12 @@ def test_a_run_is_as_good_as_its_tree(here: Path, monkeypatch: pytest.MonkeyPatc
 def test_several_sources_stand_after_from(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scanned(here / "plates", here / "other")
+    scanned(write_stained(here / "pans", (*GRADED[4:], 0.7, 0.9)), here / "other")
     learn = ["learn", "anomalyclip", "--from", "run", "other", "--clip", "clip", "--epochs", 1, "--json"]
     assert call(monkeypatch, *learn) == 0
     both = json.loads(capsys.readouterr().out)
     assert call(monkeypatch, *learn[:4], *learn[5:], "--overwrite") == 0
-    assert both["defective"] == 2 * json.loads(capsys.readouterr().out)["defective"]
+    assert both["defective"] > json.loads(capsys.readouterr().out)["defective"]
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,31 @@ def test_settings_of_words_in_a_file(
     assert scores(here / "typed") == scores(here / "read")
 
 
-def test_words_do_not_take_decisions_of_an_earlier_run(
-    here: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("typed", "code", "message"),
+    [
+        (["--out", "mine", "--overwrite"], 2, "needs a folder of its own"),  # decisions and lessons would be lost
+        (["--extend", "mine"], 2, "judges each on its own"),
+        (["--decisions", "mine"], 2, ""),
+        ([], 0, "plates-text"),  # beside the run that compared them
+    ],
+)
+def test_a_scan_by_words_takes_no_other_runs_place(
+    typed: list[object],
+    code: int,
+    message: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    said = ["--method", "text", "--class", "bolt", "--clip", "clip"]
-    assert call(monkeypatch, "scan", "bolts", *said, "--decisions", "run", "--out", "run2", "--quiet") == 0
-    assert not (here / "run2" / "taught-before").exists()
+    mine = scanned(here / "plates", here / "mine")
+    (mine / "decisions.toml").write_text("")
+    before = contents(mine)
+    said = ["--method", "text", "--class", "plate", "--clip", "clip"]
+    plates = write_stained(here / "here" / "plates")
+    photos = "bolts" if "--extend" in typed else plates
+    done = call(monkeypatch, "scan", photos, *said, *typed)
+    out, err = capsys.readouterr()
+    if "--decisions" not in typed:  # an empty file of decisions decides nothing
+        assert done == code and message in out + err
+    assert contents(mine) == before

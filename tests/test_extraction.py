@@ -178,7 +178,7 @@ def test_networks_fit_the_memory(memory: int, networks: int) -> None:
     budget = Budget(memory, Path())
     with extraction._room_for_networks([branch()], budget) as threads:
         assert threads == networks
-        assert budget.left == memory - (networks - 1) * extraction.ACTIVATIONS * 48 * 32
+        assert budget.left == memory - (networks - 1) * extraction.activations(branch())
     assert budget.left == memory
 
 

@@ -23,7 +23,7 @@ from blemish.freezing import freeze
 from blemish.inputs.images import PhotoFile, read_photo, resize
 from blemish.learning.anomalyclip import AnomalyClip
 from blemish.learning.aprilgan import AprilGan
-from blemish.learning.aprilgan_shots import few_shot, joined, remember
+from blemish.learning.aprilgan_shots import few_shot, remember
 from blemish.rejudging import rejudge
 from blemish.result import Result, upsample
 from blemish.scanning import scan
@@ -146,7 +146,7 @@ def test_prompts_of_ones_own(scanned: Callable[..., Result], tmp_path: Path) -> 
     file = tmp_path / "prompts.toml"
     file.write_text('[winclip]\nnormal = ["a grey {}"]\nanomalous = ["a {} with a red stain"]\ntemplates = ["{}."]\n')
     result = scanned(prompts=str(file))
-    assert "1 ways" in result.manifest["resolved"]["told"]
+    assert "1 way to say" in result.manifest["resolved"]["told"]
     assert result.manifest["resolved"]["published_prompts"] is False
     assert result.scores != scanned().scores
 
@@ -294,7 +294,9 @@ def test_scores_are_those_of_aprilgan(good: bool, scanned: Callable[..., Result]
     if good:
         one = model.see(model.pair.pixels(pixels(home, "1.png")))
         maps = maps + few_shot(seen, remember([one]), (32, 32))
-    expected = joined(scores.numpy(), maps.amax(dim=(1, 2)).numpy()) if good else scores
+    peaks = maps.amax(dim=(1, 2)).numpy()
+    # so few photos have no scale of their own: a peak is compared with the highest that could be, 3 for each layer
+    expected = (scores.numpy() + peaks / 12) / 2 if good else scores
     np.testing.assert_allclose([photo.score for photo in result.scored], expected, atol=0.02)
     for name, one_map in zip(names, maps, strict=True):
         # softmax at a temperature of 0.01 turns the rounding of features into more
@@ -306,7 +308,7 @@ def test_scores_are_those_of_aprilgan(good: bool, scanned: Callable[..., Result]
     [
         ("april-gan", {}, "--class"),  # its words name the product
         ("anomalyclip", {"good": ("parts/1.png",)}, "words alone"),
-        ("", {}, "not a learned prompt model"),  # no such file
+        ("", {}, "There is no model"),
     ],
 )
 def test_models_that_cannot_be_asked(

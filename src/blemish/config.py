@@ -42,7 +42,7 @@ class ScanConfig:
     backbone: str = "effnet-lite2"  # a name, a hub name, a local folder, or two of them joined by "+"
     layers: tuple[int, ...] | None = None  # blocks counted from 1; strides for effnet-lite2
     size: int | None = None  # side of a square with the working area, pixels
-    fit: str = "keep"  # keep: the batch's median aspect ratio; stretch: a square, as published
+    fit: str | None = None  # keep: the batch's median shape; stretch: a square; None: keep, or as a model has learned
     radii: tuple[int, ...] | None = None  # LNAMD neighbourhoods, odd
     join: bool | None = None  # one grid of all layers (True) or one matching pass a layer (False)
     k: float = 0.3  # share of the other photos that vote on a token
@@ -66,7 +66,7 @@ class ScanConfig:
     def __post_init__(self) -> None:
         self._check_types()
         problems = (
-            (self.fit not in ("keep", "stretch"), f"fit is keep or stretch; received {self.fit!r}."),
+            (self.fit not in (None, "keep", "stretch"), f"fit is keep or stretch; received {self.fit!r}."),
             (
                 self.maps not in ("working", "original", "none"),
                 f"maps is working, original or none; received {self.maps!r}.",

@@ -30,7 +30,6 @@ from blemish.inputs.images import PhotoFile, read_photo
 from blemish.matching.store import ArrayStore, Budget
 
 __all__ = [
-    "ACTIVATIONS",
     "Branch",
     "Extracted",
     "Failed",
@@ -38,13 +37,13 @@ __all__ = [
     "Ready",
     "Seen",
     "TokenSet",
+    "activations",
     "each",
     "extract",
     "largest_shape",
 ]
 
 AHEAD = 4  # photos begun beyond one a thread, so that no thread waits while a slow photo holds up the order
-ACTIVATIONS = 900  # bytes a pixel of the working size that a network takes at its peak, in every thread that runs one
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
@@ -53,10 +52,10 @@ T = TypeVar("T")
 
 @dataclass
 class TokenSet:
-    """One matching pass: unit tokens (B, N, C) float32 on a grid (h, w) with N = h * w."""
+    """One matching pass: unit tokens (B, N, C) float32 on a grid (h, w) or, of volumes, (x, y, z) with N cells."""
 
     store: ArrayStore
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
 
 
 @dataclass
@@ -235,6 +234,11 @@ def _read(
 _Read = Callable[[PhotoFile], Ready | Failed]
 
 
+def activations(branch: Branch) -> int:
+    """Bytes that its network takes at its peak, in every thread that runs one."""
+    return branch.backbone.facts.activations * branch.shape[0] * branch.shape[1]
+
+
 def largest_shape(branches: Sequence[Branch]) -> tuple[int, int]:
     """The working (height, width) that JPEGs have to be decoded for."""
     return max((branch.shape for branch in branches), key=lambda shape: shape[0] * shape[1])
@@ -290,7 +294,7 @@ def _prepare_thread() -> None:
 def _room_for_networks(branches: Sequence[Branch], budget: Budget) -> Iterator[int]:
     """As many threads as torch has and a quarter of ``budget`` has room for, taken out of it for a while. The first
     one's activations are not the budget's matter."""
-    each = ACTIVATIONS * max(branch.shape[0] * branch.shape[1] for branch in branches)
+    each = max(activations(branch) for branch in branches)
     further = min(torch.get_num_threads() - 1, max(0, budget.left) // 4 // each)
     budget.left -= further * each
     try:

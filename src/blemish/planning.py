@@ -12,7 +12,7 @@ from pathlib import Path
 from blemish import batch_health, machine
 from blemish.config import ScanConfig
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
-from blemish.extraction import ACTIVATIONS, Branch, largest_shape
+from blemish.extraction import Branch, activations, largest_shape
 from blemish.features.cache import FeatureCache
 from blemish.features.registry import Backbone, load_backbone
 from blemish.inputs.images import Header, PhotoFile, median_aspect, probe, sixteen_bit_ceiling
@@ -88,7 +88,7 @@ class Plan:
         share = f"the {count} most similar of the {others} others" if count < others else "all others"
         return f"{sizes}{whom} {share}"
 
-    def sees(self, grid: tuple[int, int]) -> str:
+    def sees(self, grid: tuple[int, ...]) -> str:
         """The smallest flaw, for the user; known once tokens are."""
         extent = batch_health.smallest_flaw(self.headers, grid)
         side = (self.branches[0].shape[0] * self.branches[0].shape[1]) ** 0.5
@@ -195,7 +195,8 @@ def _branch(backbone: Backbone, config: ScanConfig, headers: dict[str, Header], 
 def _working_shape(config: ScanConfig, size: int, patch: int, headers: dict[str, Header]) -> tuple[int, int]:
     """(height, width): the area of a ``size`` square in the batch's median aspect ratio, in whole patches."""
     size = config.size or size
-    aspect = median_aspect(headers.values()) if config.fit == "keep" else 1.0
+    fit = config.fit or ("stretch" if config.method == "prompt" else "keep")  # as models have learned
+    aspect = median_aspect(headers.values()) if fit == "keep" else 1.0
     aspect = min(max(aspect, 1 / 8), 8)  # a batch of ribbons still gets some width
     height, width = size * aspect**0.5, size / aspect**0.5
     return max(4, round(height / patch)) * patch, max(4, round(width / patch)) * patch
@@ -207,10 +208,10 @@ def _budget(
     """How many photos to decode at once, and what of ``--memory`` is left for arrays once the interpreter, the
     weights, the network's activations and the decoders have theirs."""
     total = config.memory or machine.available_memory() // 2
-    activations = max(branch.shape[0] * branch.shape[1] for branch in branches) * ACTIVATIONS
+    network = max(activations(branch) for branch in branches)
     largest = max(headers.values(), key=lambda header: header.width * header.height)
     decoding = largest.width * largest.height * PER_DECODED_PIXEL
-    left = total - machine.resident_memory() - activations
+    left = total - machine.resident_memory() - network
     decoders = 2 if 2 * decoding < left // 4 else 1
     left -= decoders * decoding
     if parts > 1:

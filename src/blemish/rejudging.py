@@ -64,7 +64,16 @@ def rejudge(
     if not {path for family in families for path in family.paths} <= {photo.path for photo in scored}:
         raise InputError(f"{str(run / 'families.json')!r} does not fit the run. Scan the photos again.")
     verdict = judged(
-        scored, kept.grids, kept.estimated, kept.level, families, kept.products, config, kept.regions, said_in(run)
+        scored,
+        kept.grids,
+        kept.estimated,
+        kept.level,
+        families,
+        kept.products,
+        config,
+        kept.regions,
+        said_in(run),
+        alone=bool(manifest.get("resolved", {}).get("told")),
     )
     manifest["config"] |= {"verdict": asdict(config), "exports": list(wanted)}
     result = Result(

@@ -34,7 +34,16 @@ from blemish.paths import (
 )
 from blemish.whole_file import umask
 
-__all__ = ["check_out", "default_out", "read_manifest", "replacing", "require_compared", "staging", "why_not_written"]
+__all__ = [
+    "check_out",
+    "default_out",
+    "read_manifest",
+    "replacing",
+    "require_compared",
+    "require_same_method",
+    "staging",
+    "why_not_written",
+]
 
 JUDGED = frozenset({"coco.json", "coco_results.json", "labelstudio.json", "masks"})  # where there is a verdict
 RESULTS = JUDGED | {"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST}
@@ -43,11 +52,23 @@ KEPT = {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS, RUN_TA
 WRITTEN = RESULTS | KEPT
 
 
-def default_out(source: Path) -> Path:
-    """``parts/`` -> ``parts-blemish`` beside it."""
+def default_out(source: Path, method: str = "mutual") -> Path:
+    """``parts/`` -> ``parts-blemish`` beside it, or ``parts-text``: a run of another kind does not take its place."""
     source = source.expanduser().resolve()
     name = source.stem if source.suffix.lower() == ".csv" else source.name
-    return source.parent / f"{name or 'root'}-blemish"
+    return source.parent / f"{name or 'root'}-{'blemish' if method == 'mutual' else method}"
+
+
+def require_same_method(out: Path, method: str) -> None:
+    """Raises ``OutputError`` if ``out`` holds a run of photos that were compared with each other, and the new one is of
+    another kind: what was decided and taught there would be lost."""
+    if method == "mutual" or not (out / RUN_MANIFEST).is_file():
+        return
+    if read_manifest(out).get("config", {}).get("method", "mutual") == "mutual":
+        raise OutputError(
+            f"{str(out)!r} holds a run whose photos were compared with each other, with all that was decided and "
+            f"taught there. A run by --method {method} needs a folder of its own; choose another with --out."
+        )
 
 
 def check_out(out: Path, source: Path | None, overwrite: bool) -> Path:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from blemish import batch_health, extending, manifest, run_cache, verdict_file
 from blemish.comparing import Compared, searched, together
 from blemish.config import ScanConfig, with_options
+from blemish.errors import ConfigError
 from blemish.estimate import Cost, compared_pairs, estimate
 from blemish.extending import Earlier
 from blemish.family_facts import excluded, family_of
@@ -71,6 +72,12 @@ def scan(
     progress = progress or Silent()
     scratch = scratch or Path(tempfile.gettempdir())
     if config.method != "mutual":
+        if earlier or decisions:
+            what = "a run is extended" if earlier else "families are decided about"
+            raise ConfigError(
+                f"Only where photos are compared with each other {what}; --method {config.method} judges each on its "
+                "own. Scan the new photos by themselves."
+            )
         from blemish.text_scanning import scan_by_words  # CLIP and its learned models, which other scans need not load
 
         return scan_by_words(Path(source).expanduser(), config, progress, scratch)

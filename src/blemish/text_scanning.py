@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ import torch
 
 from blemish import batch_health, extending, machine, manifest, verdict_file
 from blemish.config import ScanConfig
-from blemish.errors import InputError, UnreadablePhoto
+from blemish.errors import InputError, RunError, UnreadablePhoto
 from blemish.estimate import seconds_a_photo
 from blemish.extraction import Branch, Failed, Seen, each
 from blemish.features.cache import half
@@ -37,7 +38,9 @@ from blemish.rescoring import Evidence
 from blemish.result import ColourScale, Result
 from blemish.stages import Clock, threads
 from blemish.text_config import TextConfig
-from blemish.text_scorers import Example, Method, Scorer, method_of
+from blemish.text_flaws import with_flaws
+from blemish.text_prompted import prompted
+from blemish.text_scorers import Example, Method, Scorer, winclip
 
 __all__ = ["scan_by_words"]
 
@@ -56,15 +59,33 @@ def scan_by_words(source: Path, config: ScanConfig, progress: Progress, scratch:
     with threads(config.threads):
         with clock.quiet("listing and loading"):
             listing = list_photos(source)
-            method = method_of(config.method, config.text, machine.choose_device(config.device)[0])
+            method = _method(config, machine.choose_device(config.device)[0])
             plan = make_plan(source, listing, config, scratch, alone=method.view)
         for line in plan.opening():
             progress.note(line)
-        progress.note(method.told)
+        a_photo = seconds_a_photo(plan.branches[0])
         examples = _examples(config.text, plan, clock)
+        told = method.told + _shown(examples)
+        progress.note(told)
+        seen = plan.photos + method.copies * min(len(examples), 1 + len(config.text.defects))
+        progress.note(f"Estimated: {duration(seen * a_photo)}")
         scorer = method.begin(examples, partial(_see, plan.branches[0]), progress)
         done = _scored(plan, scorer, clock, progress)
-    return _result(plan, method, done, clock, progress)
+    return _result(plan, told, method.facts, done, clock, progress)
+
+
+def _method(config: ScanConfig, device: str) -> Method:
+    if config.method == "prompt":
+        return prompted(config.text, device)
+    return (with_flaws if config.text.defects else winclip)(config.text, device)
+
+
+def _shown(examples: Sequence[Example]) -> str:
+    """What was compared besides words."""
+    flaws = sum(one.mask is not None for one in examples)
+    counts = ((len(examples) - flaws, "good photo"), (flaws, "marked flaw"))
+    some = " and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counts if count)
+    return f"; and with {some}" if some else ""
 
 
 @dataclass
@@ -84,7 +105,6 @@ class _Done:
 def _scored(plan: Plan, scorer: Scorer, clock: Clock, progress: Progress) -> _Done:
     (photos,) = plan.parts
     (branch,) = plan.branches
-    progress.note(f"Estimated: {duration(len(photos) * seconds_a_photo(branch))}")
     size = (len(photos), *branch.shape, 3)
     done = _Done(plan.budget.array(size, np.uint8, share=0.15) if np.prod(size) <= KEPT else None)
     if branch.cache:
@@ -103,6 +123,11 @@ def _scored(plan: Plan, scorer: Scorer, clock: Clock, progress: Progress) -> _Do
                 plan.unreadable[one.path] = one.reason
             else:
                 score, grid = scorer.score(one.seen[0], branch.shape)
+                if not np.isfinite(score) or not np.isfinite(grid).all():
+                    raise RunError(
+                        f"The score of {one.ready.file.path!r} is no number, so CLIP or the learned model is damaged. "
+                        "Fetch the one again, or train the other anew."
+                    )
                 if done.pixels is not None:
                     done.pixels.write(len(done.paths), one.ready.pixels[0][None])
                 done.paths.append(one.ready.file.path)
@@ -122,7 +147,7 @@ def _scored(plan: Plan, scorer: Scorer, clock: Clock, progress: Progress) -> _Do
     return done
 
 
-def _result(plan: Plan, method: Method, done: _Done, clock: Clock, progress: Progress) -> Result:
+def _result(plan: Plan, told: str, facts: dict[str, Any], done: _Done, clock: Clock, progress: Progress) -> Result:
     rows, order = rows_of(plan, done.paths, done.sha256, np.array(done.scores, np.float32), {})
     (branch,) = plan.branches
     warnings = batch_health.alone(list(plan.headers.values()), [branch.cache.broken] if branch.cache else [])
@@ -137,7 +162,7 @@ def _result(plan: Plan, method: Method, done: _Done, clock: Clock, progress: Pro
         evidence = Evidence(np.stack(done.embeddings)[order], (), maps_are_distances=False, scores_are_distances=False)
         estimated = estimate_of(scored, grids, evidence, ())
         level = seed_level(estimated, grids)
-        verdict = judged(scored, grids, estimated, level, (), (), plan.config.verdict, {})
+        verdict = judged(scored, grids, estimated, level, (), (), plan.config.verdict, {}, alone=True)
     pixels = pixels_of(plan, done.paths, done.pixels)
     files = {photo.path: photo.file for photo in plan.listing.photos}
     patches = (branch.shape[0] // branch.backbone.facts.patch, branch.shape[1] // branch.backbone.facts.patch)
@@ -157,8 +182,8 @@ def _result(plan: Plan, method: Method, done: _Done, clock: Clock, progress: Pro
             note=plan.listing.note,
             config=plan.config,
             resolved={
-                "told": method.told,
-                **method.facts,
+                "told": told,
+                **facts,
                 "working_size": {"height": branch.shape[0], "width": branch.shape[1]},
                 "smallest_flaw_px": batch_health.smallest_flaw(plan.headers, patches),
                 "device": f"{plan.device}: {plan.device_reason}",
@@ -187,22 +212,33 @@ def _examples(config: TextConfig, plan: Plan, clock: Clock) -> list[Example]:
             raise InputError(f"The example {photo.path!r} cannot be read: {error}.") from error
         masks.append(read_mark(mark, photo.path, (header.height, header.width)))
     found: list[Example] = []
+    known: set[str] = set()
     if not masks:
         return found
     steps = each([*good, *marked], plan.branches, plan.budget, deep_ceiling=plan.deep_ceiling, decoders=plan.decoders)
     with clock.stage("reading examples", len(masks)) as advance, closing(steps):
         for one, mask in zip(steps, masks, strict=True):
             if isinstance(one, Failed):
-                raise InputError(f"The example {one.path!r} cannot be read: {one.reason}.")
+                raise InputError(f"The example {one.path!r} cannot be read: {one.reason}. Give another photo.")
+            if one.ready.sha256 in known:
+                raise InputError(f"The example {one.ready.file.path!r} was given before; a photo is an example once.")
+            known.add(one.ready.sha256)
             found.append(Example(one.ready.file.path, one.seen[0], one.ready.pixels[0], mask))
             advance(1)
     return found
 
 
 def _listed(given: str) -> list[PhotoFile]:
-    """A photo, or those of a folder."""
+    """A photo, or those of a folder. Raises ``InputError`` for a labelled data set, which holds flawed ones, too."""
     place = Path(given).expanduser()
-    return list(find_photos(place)[0]) if place.is_dir() else [_photo(given)]
+    if not place.is_dir():
+        return [_photo(given)]
+    if (place / "ground_truth").is_dir() or (place / "test").is_dir():
+        raise InputError(
+            f"{given!r} is a labelled data set, so not all of its photos are good. Give its folder of good ones, such "
+            f"as {str(place / 'train' / 'good')!r}."
+        )
+    return [PhotoFile(str(place / photo.path), photo.file) for photo in find_photos(place)[0]]
 
 
 def _photo(given: str) -> PhotoFile:

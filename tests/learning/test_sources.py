@@ -97,7 +97,7 @@ def test_a_run_that_knows_only_a_lower_bound_says_so(home: Path, tmp_path: Path)
     }
     (run / "families.json").write_text(json.dumps({**families, "families": [asking]}))
     notes = "\n".join(read_source(str(run)).notes)
-    assert "more photos may be defective" in notes and "1 families wait" in notes
+    assert "more photos may be defective" in notes and "1 family waits" in notes
 
 
 def test_pseudo_masks_are_their_run(home: Path) -> None:

@@ -30,7 +30,7 @@ pytest.importorskip("transformers")
 SIZE = (32, 32)
 PHOTOS = 12
 WORDS = Ensemble(("good {}",), ("bad {}",), ("a {}.",))
-ALL = TrainConfig(epochs=4, batch=3, rate=1e-2, holdout=0.0)
+ALL = TrainConfig(epochs=4, batch=3, rate=1e-2, holdout=0.0, balance=False)
 STOPPING = TrainConfig(epochs=6, batch=3, rate=1e-2, holdout=0.2, average=0.9, targets="soft", weigh=True)
 
 
@@ -283,9 +283,11 @@ def test_class_names_that_nothing_can_be_said_of(models: dict[str, PromptModel])
         ({"patience": 0}, "patience"),
         ({"size": -3}, "size"),
         ({"rate": 0.0}, "rate is above 0"),
-        ({"rate": 1e39}, "at most 1, betas"),  # more than torch can multiply by
+        ({"rate": 1e39}, "rate is above 0 and at most 1"),  # more than torch can multiply by
         ({"rate": float("nan")}, "rate is above 0"),
-        ({"betas": (0.5, 1.0)}, "betas from 0 to below 1"),
+        ({"seed": -1}, "seed is a whole number from 0"),
+        ({"size": 16}, "size is 32 to 4096"),  # as of a scan
+        ({"betas": (0.5, 1.0)}, "betas are two numbers from 0"),
         ({"holdout": 1.0}, "holdout is a number from 0 to below 1"),
         ({"average": -0.1}, "average is a number"),
         ({"targets": "fuzzy"}, "targets are hard or soft"),

@@ -65,10 +65,15 @@ def learn(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("model.safetensors"),
     epochs: Annotated[int | None, typer.Option(help="At most; default 15.")] = None,
     holdout: Annotated[
-        float | None, typer.Option(help="Share of the photos kept for stopping early; 0: all epochs, as published.")
+        float | None,
+        typer.Option(help="Share of the photos kept for stopping early; default 0.1 of 300 or more; 0: all epochs."),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better loss on these, after which it stops.")
+    ] = None,
+    balance: Annotated[
+        bool | None,
+        typer.Option("--balance/--all-good", help="As many good photos as defective ones, or all there are."),
     ] = None,
     size: Annotated[int | None, typer.Option(help="Working size in pixels; default 518, or what CLIP is for.")] = None,
     batch: Annotated[int | None, typer.Option(help="Photos a step; default 8.")] = None,
@@ -108,10 +113,11 @@ def learn(
     if not sources:
         raise ConfigError("Learn from what? blemish learn anomalyclip --from RUN --clip NAME --out model.safetensors")
     if not clip:
-        raise ConfigError("Learn on which CLIP? Type --clip openai/clip-vit-large-patch14-336, or a local folder.")
+        raise ConfigError("Learn on which CLIP? Type --clip timm/vit_large_patch14_clip_336.openai, or a local folder.")
     said = {
         "epochs": epochs,
         "holdout": holdout,
+        "balance": balance,
         "patience": patience,
         "size": size,
         "batch": batch,

@@ -136,6 +136,11 @@ def scan(
     from blemish.config import ScanConfig, read_config
     from blemish.extending import Earlier
 
+    if extend and method not in (None, "mutual"):
+        raise ConfigError(
+            f"A run is extended by comparing its photos with new ones; --method {method} judges each on its own. Scan "
+            "the new photos by themselves."
+        )
     earlier = Earlier.read(extend, folder) if extend else None
     by_words = {"class_name": class_name, "model": model, "clip": clip, "prompts": prompts}
     examples = {"good": tuple(good or ()), "defects": tuple(defect or ()), "masks": tuple(mask or ())}
@@ -191,14 +196,15 @@ def scan_into(
     from blemish.decisions import read_decisions
     from blemish.run import summary as verdict_of
     from blemish.run import write_sinks
-    from blemish.run_folder import check_out, default_out, staging
+    from blemish.run_folder import check_out, default_out, require_same_method, staging
     from blemish.scanning import scan
     from blemish.taught import put_aside
 
     progress = progress_for(quiet)
-    target = check_out(out or default_out(folder), folder, overwrite)
+    target = check_out(out or default_out(folder, settings.method), folder, overwrite)
+    require_same_method(target, settings.method)
     said = decisions or target
-    known = settings.method == "mutual" and (decisions is not None or target.is_dir())
+    known = decisions is not None or (settings.method == "mutual" and target.is_dir())
     made = read_decisions(said) if known else ()
     if made:
         progress.note(f"Honouring {len(made)} decision{'s' * (len(made) > 1)} about families from {said}")

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from blemish.features.registry import Features
 
-__all__ = ["FeatureCache", "half"]
+__all__ = ["LIMIT", "FeatureCache", "half"]
 
 LIMIT = 4 * 2**30  # bytes; the entries used longest ago go first
 EXTRACTION_VERSION = 3  # raise it when the same settings begin to give other features

@@ -167,8 +167,9 @@ def weight_files(name: str, folder: Path) -> list[Path]:
     if not found or len(found) < len(parts):
         raise BackboneError(
             f"{name} has no complete {WEIGHTS}, and blemish opens no pickle files (.bin, .pt). "
-            f'Convert it once, if you trust it: python -c "from transformers import AutoModel as M; '
-            f"M.from_pretrained({name!r}).save_pretrained('converted')\" and give that folder instead."
+            'If it has one, convert it once, if you trust it, and give that folder instead: python -c "from '
+            f"transformers import AutoModel as M, AutoProcessor as P; [kind.from_pretrained({name!r})"
+            ".save_pretrained('converted') for kind in (M, P)]\""
         )
     return found
 

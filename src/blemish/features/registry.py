@@ -38,6 +38,7 @@ class BackboneFacts:
     radii: tuple[int, ...]  # default LNAMD neighbourhoods
     resize: str = "bilinear"  # interpolation of the photo: bilinear or bicubic (always antialiased)
     install: str = ""  # what to type when something is missing; empty if nothing can be
+    activations: int = 900  # bytes a pixel of the working size that the network takes at its peak, in every thread
     reading: str = ""  # what decides the features besides weights and layers, where there is a choice
     concurrent: bool = False  # extract() keeps nothing in the object while it works: several threads may call it
 

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import torch
 
 from blemish import machine
-from blemish.errors import ConfigError, InputError, OutputError
+from blemish.errors import BackboneError, ConfigError, InputError, OutputError
 from blemish.features import clip as clips
 from blemish.features.clip_blocks import Activation
 from blemish.features.clip_vision import Positions
@@ -82,7 +82,7 @@ def learn(
     device, reason = machine.choose_device(device)
     read = _read(sources, recipe)
     pair = clips.load(clip, torch.device(device), positions=POSITIONS[kind], activation=activation)
-    model = MODELS[kind].fresh(pair)
+    model = MODELS[kind].fresh(pair, seed=config.seed)
     if isinstance(model, AprilGan):
         _check_words(model, read)
     size = working_size(config.size, pair)
@@ -92,6 +92,9 @@ def learn(
     _tell(progress, notes)
     seen = see(model, read, size, room, device=device, cache=cache, progress=progress)
     unreadable = [f"{path} cannot be read and was left out: {why}" for path, why in seen.unreadable.items()]
+    if seen.again:
+        notes.append(f"{seen.again} photos were there already, byte by byte; each counts once")
+        _tell(progress, notes[-1:])
     _tell(progress, unreadable)
     trained = train(model, seen.data, config, checkpoint=checkpoint_of(out), progress=progress)
     trained.model.save(out, size)
@@ -116,7 +119,12 @@ def load_model(file: Path, clip: str, device: torch.device | str = "cpu") -> Pro
     known = header(file)
     if known.model not in MODELS:
         raise InputError(f"{str(file)!r} holds a model of kind {known.model!r}; known are {', '.join(MODELS)}.")
-    pair = clips.load(clip, torch.device(device), positions=known.positions, activation=known.activation)
+    try:
+        pair = clips.load(clip, torch.device(device), positions=known.positions, activation=known.activation)
+    except BackboneError as error:
+        raise BackboneError(
+            f"{str(file)!r} was learned on {known.clip}. {error} If that CLIP lies elsewhere now, say so: --clip FOLDER"
+        ) from error
     return MODELS[known.model].load(file, pair)
 
 

@@ -86,7 +86,9 @@ def write(
     from safetensors.torch import save
 
     size = size or (pair.facts.native, pair.facts.native)
-    known = Header(model, pair.facts.name, pair.weights_sha256, *manner(pair), size=size, settings=dict(settings))
+    place = Path(pair.facts.name).expanduser()
+    name = str(place.resolve()) if place.is_dir() else pair.facts.name  # found from every folder
+    known = Header(model, name, pair.weights_sha256, *manner(pair), size=size, settings=dict(settings))
     text = json.dumps({"format": FORMAT, "schema": SCHEMA, **asdict(known)})
     content = save({name: t.detach().cpu().contiguous() for name, t in learned.items()}, metadata={"blemish": text})
     write_whole(file, lambda stream: stream.write(content))
@@ -96,6 +98,8 @@ def header(file: Path) -> Header:
     """Of a learned model, without its tensors. Raises ``InputError`` for another file."""
     from safetensors import SafetensorError, safe_open
 
+    if not file.is_file():
+        raise InputError(f"There is no model {str(file)!r}. `blemish learn` makes one.")
     try:
         with safe_open(file, framework="pt") as stored:
             found = json.loads((stored.metadata() or {})["blemish"])
@@ -109,8 +113,8 @@ def header(file: Path) -> Header:
             raise ValueError("its header is damaged")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{str(file)!r} is not a learned prompt model ({type(error).__name__}: {error}). Give a file that was "
-            "saved as one."
+            f"{str(file)!r} is not a learned prompt model ({type(error).__name__}: {error}). Give a file that "
+            "`blemish learn` has made."
         ) from error
     return known
 

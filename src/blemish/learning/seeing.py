@@ -12,8 +12,8 @@ from pathlib import Path
 
 from blemish import machine
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
-from blemish.extraction import ACTIVATIONS, Branch, Failed, each
-from blemish.features.cache import FeatureCache
+from blemish.extraction import Branch, Failed, each
+from blemish.features.cache import LIMIT, FeatureCache
 from blemish.features.clip import ClipPair
 from blemish.inputs.images import Header, PhotoFile, probe, sixteen_bit_ceiling
 from blemish.learning.prompt_view import PromptModel, view
@@ -44,10 +44,12 @@ class Room:
 
 @dataclass(frozen=True)
 class SeenPhotos:
-    """``unreadable``: path -> why."""
+    """``unreadable``: path -> why. ``again``: photos whose bytes had been seen before; each counts once, or one that is
+    held out would have been learned from."""
 
     data: TrainingSet
     unreadable: dict[str, str]
+    again: int
 
 
 def working_size(asked: int | None, pair: ClipPair) -> tuple[int, int]:
@@ -70,7 +72,7 @@ def room_for(
     in_step *= batch * len(model.settings.layers)
     sizes = [_header(item.photo) for source in sources for item in source.items]
     decoding = max((one.width * one.height for one in sizes if one), default=0) * PER_DECODED_PIXEL
-    left = total - machine.resident_memory() - max(pixels * ACTIVATIONS, in_step)
+    left = total - machine.resident_memory() - max(pixels * view(model).facts.activations, in_step)
     decoders = 2 if 2 * decoding < left // 4 else 1
     left -= decoders * decoding
     if left < LEAST_FOR_ARRAYS:
@@ -97,6 +99,8 @@ def see(
     Raises ``InputError`` if a mask cannot be read, or no good or no defective photo is left."""
     photos = sum(len(source.items) for source in sources)
     filling, unreadable = Filling(photos, size, room.budget), {}
+    known: set[str] = set()
+    again = 0
     eyes = Branch(view(model, size[0]), size, radii=(), join=False, device=device)
     kept: list[Source] = []
     with progress.stage("seeing photos", photos) as advance:
@@ -104,8 +108,8 @@ def see(
             files = [item.photo for item in source.items]
             ceiling = sixteen_bit_ceiling([photo for photo in files if (one := _header(photo)) and one.deep])
             stored = FeatureCache(cache_dir(), eyes.cache_settings(size, ceiling)) if cache else None
-            if stored and not number:
-                stored.prune()
+            if stored and not number:  # what a training that goes on will need again is not thrown out
+                stored.prune(max(LIMIT, 2 * photos * _bytes_a_photo(model, size)))
             branch = replace(eyes, cache=stored)
             batch = 1 if device == "cpu" else GPU_BATCH
             steps = each(files, [branch], room.budget, deep_ceiling=ceiling, batch=batch, decoders=room.decoders)
@@ -114,7 +118,10 @@ def see(
                 for item, done in zip(source.items, steps, strict=True):
                     if isinstance(done, Failed):
                         unreadable[str(item.photo.file)] = done.reason
+                    elif done.ready.sha256 in known:
+                        again += 1
                     else:
+                        known.add(done.ready.sha256)
                         readable.append(item)
                         (seen,) = done.seen
                         filling.add(
@@ -133,7 +140,14 @@ def see(
     except InputError as error:
         first = next(iter(unreadable.items()), ("", ""))
         raise InputError(f"{error} {len(unreadable)} photos cannot be read, first {first[0]!r}: {first[1]}.") from error
-    return SeenPhotos(filling.done(), unreadable)
+    return SeenPhotos(filling.done(), unreadable, again)
+
+
+def _bytes_a_photo(model: PromptModel, size: tuple[int, int]) -> int:
+    """Of its features, in half precision."""
+    vision, facts = model.pair.vision, model.pair.facts
+    channels = max(len(vision.class_embedding), vision.proj.shape[1])
+    return 2 * channels * len(model.settings.layers) * (size[0] // facts.patch) * (size[1] // facts.patch)
 
 
 def _header(photo: PhotoFile) -> Header | None:

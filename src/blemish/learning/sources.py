@@ -42,7 +42,7 @@ EXPECTED = (
     "mask_path"
 )
 LONGEST = 200  # characters of what was typed, in messages
-NAMELESS = {"data", "images", "imgs", "photos", "test", "train"}  # folders that say nothing of what is in them
+NAMELESS = {"data", "images", "imgs", "labels", "photos", "test", "train", "truth"}  # names that say nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ def _of_run(path: Path, words: str, recipe: Recipe | None) -> Source:
             "those learned as good may be"
         )
     if asked := sum(bool(family.asks) for family in read_families(path / "families.json")):
-        notes.append(f"{path.name}: {asked} families wait for a decision (blemish decide); they teach nothing yet")
+        wait = "families wait" if asked > 1 else "family waits"
+        notes.append(f"{path.name}: {asked} {wait} for a decision (blemish decide); they teach nothing yet")
     return _source(words or _named(earlier.source), path, "run", items, labels.left_out, notes)
 
 
@@ -162,15 +163,23 @@ def _of_truth(path: Path, words: str) -> Source:
     except InputError as error:
         raise InputError(f"{str(path)!r} says nothing that could be learned: {error} {EXPECTED}.") from error
     items, left_out = [], {}
-    for photo in listing.photos:
+    for photo in map(_beside_photos, listing.photos):
         known = truth.get(photo.path)
-        if known is None:
+        if not photo.file.is_file():
+            left_out[photo.path] = f"there is no such file: {photo.file}"
+        elif known is None:
             left_out[photo.path] = "its truth is not known"
         elif known.label and known.mask is None:
             left_out[photo.path] = "defective, but nobody has drawn where"
         else:
             items.append(Item(photo, known.label, 1.0, partial(pixels, known.mask) if known.mask else _nothing))
     return _source(words or _named(path), path, "truth", tuple(items), left_out, [])
+
+
+def _beside_photos(photo: PhotoFile) -> PhotoFile:
+    """What `blemish synth` and others write: a CSV beside the folder ``photos``, with paths in that folder."""
+    other = photo.file.parent / "photos" / photo.file.name
+    return PhotoFile(photo.path, other) if not photo.file.exists() and other.is_file() else photo
 
 
 def _of_visa(root: Path, paths: Sequence[str]) -> dict[str, Truth]:
@@ -208,7 +217,7 @@ def _run_of(tree: Path) -> Path:
 
 
 def _named(scanned: Path) -> str:
-    """ "bottle" for .../bottle, .../bottle/test and .../bottle.csv."""
+    """ "bottle" for .../bottle, .../bottle/test, .../bottle.csv and .../bottle/truth.csv."""
     folders = [scanned.with_suffix("") if scanned.suffix.lower() == ".csv" else scanned, *scanned.parents]
     names = [folder.name for folder in folders if folder.name and folder.name.lower() not in NAMELESS]
     return (names[0] if names else "object").replace("_", " ")

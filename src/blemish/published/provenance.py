@@ -16,7 +16,7 @@ __all__ = ["class_of", "made", "suggestion"]
 
 Manifest = Mapping[str, Any]
 
-PARTS_OF_A_CLASS = {"test", "data", "images"}  # folders of published trees that somebody may have scanned alone
+PARTS_OF_A_CLASS = {"test", "data", "images", "photos"}  # folders that somebody may have scanned alone
 
 
 def class_of(manifest: Manifest) -> str:

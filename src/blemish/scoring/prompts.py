@@ -25,6 +25,7 @@ from blemish.errors import ConfigError
 __all__ = ["Ensemble", "Prompts", "class_words", "ensemble"]
 
 LONGEST = 100  # characters of a class name; CLIP reads 77 tokens, of which the template takes up to 16
+MOST = 10_000  # texts of an ensemble: half an hour of CLIP on two cores
 PLACE = "{}"
 
 
@@ -120,6 +121,11 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
 
 def _ensemble(table: Mapping[str, Any]) -> Ensemble:
     known = [field.name for field in fields(Ensemble)]
+    texts = sum(len(table.get(side, ())) for side in ("normal", "anomalous")) * len(table.get("templates", ()))
+    if texts > MOST:
+        raise ConfigError(
+            f"states and templates make {texts:,} texts, of which at most {MOST:,} are read. Give fewer of either."
+        )
     if unknown := sorted(set(table) - set(known)):
         raise ConfigError(f"prompts have no entry {', '.join(unknown)}; known are {', '.join(known)}.")
     for key in ("normal", "anomalous", "templates"):

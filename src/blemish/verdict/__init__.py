@@ -37,6 +37,7 @@ class Groups:
     spared: tuple[int, ...] = ()  # of rare legitimate variants, and usual for these: not blemished whatever their score
     said: tuple[int, ...] = ()  # about which a person has said what they are, so nobody needs to look
     products: tuple[int, ...] = ()  # sizes of the groups, if the photos look like several products
+    alone: bool = False  # each was scored on its own, so that a few photos, or equal ones, can all be flawed
 
 
 def judge(estimated: Estimate, config: VerdictConfig, pixel_threshold: float, groups: Groups) -> Judgement:
@@ -102,7 +103,10 @@ def _stop(
     called = (set(range(above)) - set(groups.spared)) | set(groups.carriers)
     asked = called & set(groups.asked)
     unsure = set(band.unsure(threshold, int(config.max_unsure * photos + 1e-9)).tolist())
-    if photos < FEW and not by_hand:
+    alike = bool(estimated.scores[0] == estimated.scores[-1])
+    if groups.alone and (photos < FEW or alike) and not by_hand:
+        unsure |= set(range(photos))
+    elif photos < FEW and not by_hand:
         unsure |= called  # too few to condemn any
     unsure = (unsure | asked) - set(groups.said)
     blemished = len(called - unsure)
@@ -118,7 +122,7 @@ def _stop(
         products=groups.products,
         by_hand=by_hand,
         own=own,
-        alike=bool(estimated.scores[0] == estimated.scores[-1]),
+        alike=alike,
     )
     return Stop(threshold, blemished, tuple(sorted(unsure)), sentence(said))
 

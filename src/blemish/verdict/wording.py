@@ -33,8 +33,9 @@ class Said:
 def sentence(said: Said) -> str:
     """One sentence for people who are to act on it."""
     if said.photos < FEW and not said.by_hand:
-        return f"Only {said.photos} photos: too few to be sure of anything; {_look(said)}."
-    if said.alike:
+        count = f"{said.photos} photo{'s' * (said.photos != 1)}"
+        return f"Only {count}: too few to be sure of anything; {_look(said)}."
+    if said.alike and not said.by_hand:
         return f"All {said.photos} photos score the same: nothing can be said about them."
     parts = [_called(said)]
     if said.photos >= FEW:
@@ -51,7 +52,8 @@ def sentence(said: Said) -> str:
 
 def _called(said: Said) -> str:
     if said.blemished:
-        return f"{said.blemished} of {said.photos} photos {'is' if said.blemished == 1 else 'are'} blemished"
+        photos = f"{said.photos} photo{'s' * (said.photos != 1)}"
+        return f"{said.blemished} of {photos} {'is' if said.blemished == 1 else 'are'} blemished"
     if said.asked or said.above:
         return f"None of {said.photos} photos is surely blemished"
     if not said.own:
