@@ -53,8 +53,39 @@ def test_upsampling_equals_torch(grid: np.ndarray, shape: tuple[int, int]) -> No
     np.testing.assert_allclose(upsample(grid, shape), expected[0, 0].numpy(), atol=1e-5)
 
 
+@given(
+    arrays.arrays(np.float32, (2, 3, 4, 5), elements=st.floats(0, 2, width=32)),
+    st.tuples(st.integers(3, 12), st.integers(4, 12), st.integers(5, 12)),
+)
+def test_upsampling_a_volume_equals_torch(grids: np.ndarray, shape: tuple[int, int, int]) -> None:
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(grids)[:, None], shape, mode="trilinear", align_corners=True
+    )
+    np.testing.assert_allclose(upsample(grids, shape), expected[:, 0].numpy(), atol=1e-5)
+
+
+def test_upsampling_keeps_the_bits_of_the_photos_that_were_scored_before() -> None:
+    """The arithmetic of two sides, in its order: kept maps and thresholds were made with it."""
+    grid = np.random.default_rng(0).normal(size=(3, 7, 9)).astype(np.float32)
+    across, down = np.linspace(0, 8, 31), np.linspace(0, 6, 22)
+    left, above = np.minimum(across.astype(int), 7), np.minimum(down.astype(int), 5)
+    columns = grid[..., left] + (across - left).astype(np.float32) * (grid[..., left + 1] - grid[..., left])
+    step = (down - above).astype(np.float32)[:, None]
+    rows = columns[:, above] + step * (columns[:, above + 1] - columns[:, above])
+    np.testing.assert_array_equal(upsample(grid, (22, 31)), rows)
+
+
 def test_upsampling_a_single_row() -> None:
     np.testing.assert_allclose(upsample(np.array([[1.0, 3.0]], np.float32), (2, 3)), [[1, 2, 3], [1, 2, 3]])
+
+
+def test_volumes_have_scores_and_mean_maps() -> None:
+    maps = np.random.default_rng(0).random((3, 4, 5, 6), np.float32)
+    np.testing.assert_allclose(image_scores(maps, (4, 5, 6), "max"), maps.reshape(3, -1).max(axis=1), rtol=1e-6)
+    excess = image_scores(maps, (4, 5, 6), "excess")
+    np.testing.assert_allclose(excess, (maps - np.median(maps, axis=0)).reshape(3, -1).max(axis=1), rtol=1e-5)
+    coarse = np.ones((3, 2, 3, 2), np.float32)
+    np.testing.assert_allclose(mean_maps([coarse, maps]), (1 + maps) / 2, rtol=1e-6)
 
 
 def test_image_score_is_the_largest_value_of_the_enlarged_map() -> None:

@@ -78,7 +78,7 @@ def white_level(headers: Iterable[Header], ceiling: int, clipped: Sequence[str])
     return (sentence,)
 
 
-def smallest_flaw(headers: Mapping[str, Header], grid: tuple[int, int]) -> int:
+def smallest_flaw(headers: Mapping[str, Header], grid: tuple[int, ...]) -> int:
     """Extent, in pixels of a typical photo, of the smallest flaw that the working resolution still shows."""
     height = float(np.median([header.height for header in headers.values()]))
     width = float(np.median([header.width for header in headers.values()]))

@@ -6,6 +6,7 @@ joins matching to scoring and lets every array go as soon as nobody needs it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, pairwise
@@ -41,6 +42,7 @@ from blemish.scoring.families import (
 __all__ = ["Compared", "ComparedPart", "compare", "searched", "together"]
 
 Float32 = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ class ComparedPart:
     diagnosis: dict[str, Any] | None
 
     @property
-    def grids(self) -> list[list[tuple[int, int]]]:
-        """(h, w) of each pass of each backbone."""
-        shapes = iter([(one.shape[1], one.shape[2]) for one in self.scores])
+    def grids(self) -> list[list[tuple[int, ...]]]:
+        """(h, w), of volumes (x, y, z), of each pass of each backbone."""
+        shapes = iter([one.shape[1:] for one in self.scores])
         return [[next(shapes) for _ in range(count)] for count in self.of_backbone]
 
 
@@ -86,14 +88,20 @@ def compare(
     k: int,
     references: int,
     first: int | None = None,
+    inside: Bools | None = None,
+    radius: int | None = None,
     advance: Callable[[int], None],
 ) -> ComparedPart:
     """Families and scores from the tables of one part, which are released with the tokens.
 
     ``k``: neighbours that vote. ``references``: photos that each was compared with. ``first``: number of the part's
-    first photo in the batch if there are other parts. ``advance(1)``: one pass is finished with."""
+    first photo in the batch if there are other parts. ``inside``: (b, N) tokens that count, and ``radius``: how far
+    from its own place each was compared, as ``matching.nearby`` had them. ``advance(1)``: one pass is finished with."""
     sets = list(chain.from_iterable(branch.token_sets for branch in branches))
-    passes = [Pass(table, tokens.store, tokens.grid, references) for table, tokens in zip(tables, sets, strict=True)]
+    passes = [
+        Pass(table, tokens.store, tokens.grid, references, inside, radius)
+        for table, tokens in zip(tables, sets, strict=True)
+    ]
     search = find_families(passes, k, config.families)
     found = search.families
     looks: tuple[Look | None, ...] = ()
@@ -104,7 +112,7 @@ def compare(
         found += solitary(passes, search, config.families)
         carried = carriers(passes[0], found, np.arange(first, first + len(paths)))
     stands_for_all = first is None or first == 0
-    between = _between(tables[: len(branches[0].token_sets)]) if stands_for_all else np.empty((0, 0), np.float32)
+    between = _between(passes[: len(branches[0].token_sets)]) if stands_for_all else np.empty((0, 0), np.float32)
     diagnosis = _diagnosis(passes[0], paths, config, search) if stands_for_all else None
     sensitive = []
     # What stands alone may vouch for itself even if the other parts make it a family: a handful of photos (TAKEN_AWAY)
@@ -146,7 +154,7 @@ def together(
     rescoring = Rescoring(
         parts=tuple(Part(part.scores, part.passes, part.k, own) for part, own in zip(parts, numbers, strict=True)),
         of_backbone=parts[0].of_backbone,
-        shape=branches[0].shape,
+        shape=_scored_at(parts[0].grids, branches[0].shape),
         image_score=config.image_score,
         rscin=config.rscin,
         embeddings=embeddings,
@@ -155,6 +163,13 @@ def together(
     families = with_effect(families, rescoring, paths)
     grids = rescoring.maps(excluded(families))
     return Compared(grids, rescoring.image_scores(grids), families, looks, rescoring)
+
+
+def _scored_at(grids: Sequence[Sequence[tuple[int, ...]]], working: tuple[int, int]) -> tuple[int, ...]:
+    """Where a map's largest value is looked for: at the working resolution, as published; of volumes, at the tokens
+    of the finest grid, since voxels are many and lie in between."""
+    finest = max(chain.from_iterable(grids), key=math.prod)
+    return working if len(finest) == 2 else finest
 
 
 Numbers = tuple[tuple[int, ...], ...]  # of each family of the batch, those it has in a part
@@ -202,30 +217,33 @@ def features_of(branch: Branch) -> str:
     return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}"
 
 
-def _between(tables: Sequence[NearestTable]) -> Float32:
+def _between(passes: Sequence[Pass]) -> Float32:
     """(B, B) mean distance from each photo's tokens to the other photo, over the passes of the first backbone;
     infinite where the one was not compared with the other."""
-    images = tables[0].store.shape[0]
+    images = passes[0].images
     between = np.zeros((images, images), dtype=np.float32)
-    for table in tables:
+    for one in passes:
         for i in range(images):
-            between[i] += table.row(i).mean(axis=1) / len(tables)
+            between[i] += one.matches.row(i)[:, one.own(i)].mean(axis=1) / len(passes)
     np.fill_diagonal(between, 0)
     return between
 
 
 def _diagnosis(one: Pass, paths: Sequence[str], config: ScanConfig, search: Search) -> dict[str, Any] | None:
     """Does the theory behind families hold in this batch, and what were they chosen from? The theory is looked at in
-    the first pass, at the middle reference rank."""
+    the first pass, at the middle reference rank, and where every photo has a token that counts."""
     if config.families.rule == "off" or one.screened:
         return None
     images = len(paths)
     share = config.families.omega[len(config.families.omega) // 2]
     omega = min(max(2, round(share * one.references)), one.references)
+    places = np.arange(one.size) if one.inside is None else np.flatnonzero(one.inside.all(axis=0))
+    if not len(places):
+        return None
     diagnosis = diagnose(
-        one.matches.row,
+        one.matches.row if one.inside is None else lambda i: one.matches.row(i)[:, places],
         images,
-        one.grid[0] * one.grid[1],
+        len(places),
         omega=omega,
         bound=search.link_bound,
         seed=config.families.seed,

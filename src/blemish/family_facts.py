@@ -23,7 +23,7 @@ Float32 = npt.NDArray[np.float32]
 
 def describe(
     found: Sequence[FoundFamily],
-    grid: tuple[int, int],
+    grid: tuple[int, ...],
     paths: Sequence[str],
     sha256: Sequence[str],
 ) -> tuple[Family, ...]:
@@ -50,18 +50,15 @@ def describe(
 
 
 def _member(path: str, sha256: str, tokens: npt.NDArray[np.bool_]) -> Member:
-    height, width = tokens.shape
-    rows, columns = np.flatnonzero(tokens.any(axis=1)), np.flatnonzero(tokens.any(axis=0))
-    if not len(rows):  # the published rule may find that no token of a member depends on the others
+    if not tokens.any():  # the published rule may find that no token of a member depends on the others
         return Member(path, sha256, 0.0, 0.0, 1.0, 1.0)
-    return Member(
-        path,
-        sha256,
-        left=float(columns[0] / width),
-        top=float(rows[0] / height),
-        right=float((columns[-1] + 1) / width),
-        bottom=float((rows[-1] + 1) / height),
-    )
+    sides = [
+        (float(there.min() / side), float((there.max() + 1) / side))
+        for there, side in zip(np.nonzero(tokens), tokens.shape, strict=True)
+    ]
+    (top, bottom), (left, right) = sides[-2:]
+    front, back = sides[0] if len(sides) > 2 else (0.0, 1.0)
+    return Member(path, sha256, left=left, top=top, right=right, bottom=bottom, front=front, back=back)
 
 
 def decided(

@@ -6,9 +6,9 @@ It knows numbers and words; how they were decided is told in ``blemish.verdict``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-__all__ = ["Call", "Interval", "Judgement", "Region", "Stop"]
+__all__ = ["Call", "Interval", "Judgement", "Lesion", "Mark", "Region", "Stop"]
 
 Call = Literal["ok", "blemished", "unsure"]
 
@@ -38,6 +38,25 @@ class Region:
     peak: float
     share: float
     severity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One connected place that stands out of a volume's map, in voxels of the volume's own grid.
+
+    ``start`` and ``stop``: the box along each axis; ``stop`` lies outside. ``centre``: mean position. ``peak``: largest
+    map value. ``share``: of the voxels that count, by default all. ``severity``: as of a ``Region``."""
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+    voxels: int
+    centre: tuple[float, float, float]
+    peak: float
+    share: float
+    severity: float
+
+
+Mark = TypeVar("Mark", Region, Lesion)  # what stands out: of photos, or of volumes
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.config import VerdictConfig
-from blemish.judgement import Call, Judgement, Region
+from blemish.judgement import Call, Judgement, Mark, Region
 from blemish.rescoring import Evidence
 from blemish.result import Family, Photo
 from blemish.verdict import Estimate, Groups, detectors, estimate, judge
 from blemish.verdict.threshold import FEWEST_PHOTOS as FEWEST
 from blemish.verdict.wording import FEW
 
-__all__ = ["Judged", "estimate_of", "judged", "seed_level"]
+__all__ = ["Judged", "estimate_of", "judged", "judged_by", "seed_level"]
 
 Float32 = npt.NDArray[np.float32]
-Regions = dict[str, tuple[Region, ...]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(Generic[Mark]):
     """``photos`` as they were given, each with its call; ``regions`` of those that are not ok."""
 
     photos: tuple[Photo, ...]
     judgement: Judgement
-    regions: Regions
+    regions: dict[str, tuple[Mark, ...]]
 
 
 def estimate_of(
@@ -39,7 +39,7 @@ def estimate_of(
     said: Mapping[str, Call] | None = None,
 ) -> Estimate:
     """What the batch says about itself. ``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)``
-    and ``evidence``. ``said``: path -> what the user has said that a photo is."""
+    (or of volumes) and ``evidence``. ``said``: path -> what the user has said that a photo is."""
     scores = np.array([photo.score for photo in photos], dtype=np.float32)
     found = detectors(
         scores,
@@ -63,7 +63,8 @@ def seed_level(estimated: Estimate, grids: Float32) -> float:
     from blemish.verdict.regions import pixel_threshold  # loads scipy
 
     ok = estimated.learnt & (estimated.scores <= estimated.best())
-    return pixel_threshold(grids.max(axis=(1, 2), keepdims=True)[ok])  # only the maxima count, and are small
+    sides = tuple(range(1, grids.ndim))
+    return pixel_threshold(grids.max(axis=sides, keepdims=True)[ok])  # only the maxima count, and are small
 
 
 def judged(
@@ -76,10 +77,34 @@ def judged(
     config: VerdictConfig,
     known: Mapping[str, tuple[Region, ...]],
     said: Mapping[str, Call] | None = None,
-) -> Judged:
+    alone: bool = False,
+) -> Judged[Region]:
     """``photos``: the scored ones, most anomalous first, as are ``grids: (B, h, w)`` and ``estimated``. ``level``: see
     ``seed_level``. ``products``: sizes of the groups, if there seem to be several. ``known``: regions that were found
-    before at the same level. ``said``: path -> what the user has said that a photo is, which nothing overrules."""
+    before at the same level. ``said``: path -> what the user has said that a photo is, which nothing overrules.
+    ``alone``: photos were scored one by one, so that all can be flawed."""
+
+    def found(row: int) -> tuple[Region, ...]:
+        photo = photos[row]
+        assert photo.height is not None and photo.width is not None
+        return _found(grids[row], (photo.height, photo.width), level)
+
+    return judged_by(found, photos, estimated, level, families, products, config, known, said, alone)
+
+
+def judged_by(
+    found: Callable[[int], tuple[Mark, ...]],
+    photos: Sequence[Photo],
+    estimated: Estimate,
+    level: float,
+    families: Sequence[Family],
+    products: Sequence[int],
+    config: VerdictConfig,
+    known: Mapping[str, tuple[Mark, ...]],
+    said: Mapping[str, Call] | None = None,
+    alone: bool = False,
+) -> Judged[Mark]:
+    """``judged`` for whatever has places: ``found(row)``: those of a photo or volume that is not ok."""
     asking, decided, variants = _families(families)
     bad, good = _rows(photos, said, "blemished"), _rows(photos, said, "ok")
     usual = np.zeros(len(photos), dtype=bool)
@@ -90,11 +115,14 @@ def judged(
         spared=_numbers((usual & ~bad) | good),
         said=_numbers(good | bad),
         products=tuple(products),
+        alone=alone,
     )
     judgement = judge(estimated, config, level, groups)
     why = {path: f"family {family.number}: a flaw or a variant?" for family in asking for path in family.paths}
     unsure, always = set(judgement.unsure), set(judgement.always)
     too_few = "too few photos to be sure" if len(photos) < FEW and config.threshold is None else ""
+    if alone and config.threshold is None and (too_few or photos[0].score == photos[-1].score):
+        too_few = "these photos alone do not say from which score on; give --threshold"
     rows, regions = [], {}
     for row, photo in enumerate(photos):
         low, high = float(estimated.low[row]), float(estimated.high[row])
@@ -106,10 +134,9 @@ def judged(
             reason = why.get(photo.path, too_few or "near the threshold")
         elif said and photo.path in said:
             reason = "as you said"
-        marks: tuple[Region, ...] | None = None
+        marks: tuple[Mark, ...] = ()
         if call != "ok":
-            assert photo.height is not None and photo.width is not None
-            marks = known.get(photo.path) or _found(grids[row], (photo.height, photo.width), level)
+            marks = known.get(photo.path) or found(row)
             regions[photo.path] = marks
         rows.append(
             replace(
@@ -118,9 +145,9 @@ def judged(
                 low=low,
                 high=high,
                 reason=reason,
-                regions=len(marks) if marks else 0,
-                area_share=sum(region.share for region in marks) if marks else 0.0,
-                severity=sum(region.severity for region in marks) if marks else 0.0,
+                regions=len(marks),
+                area_share=sum(mark.share for mark in marks) if marks else 0.0,
+                severity=sum(mark.severity for mark in marks) if marks else 0.0,
             )
         )
     return Judged(tuple(rows), judgement, regions)

@@ -23,7 +23,7 @@ def build(
     config: ScanConfig,
     resolved: dict[str, Any],
     branches: Sequence[Branch],
-    grids: Sequence[Sequence[tuple[int, int]]],
+    grids: Sequence[Sequence[tuple[int, ...]]],
     scale: ColourScale,
     photos: Sequence[Photo],
     from_cache: int,
@@ -56,7 +56,7 @@ def build(
     }
 
 
-def _describe(branch: Branch, grids: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def _describe(branch: Branch, grids: Sequence[tuple[int, ...]]) -> dict[str, Any]:
     facts = branch.backbone.facts
     return {
         "name": facts.name,

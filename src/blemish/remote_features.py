@@ -61,7 +61,7 @@ class _Shard:
     clipped: list[int]
     from_cache: int
     pixels: RGB  # (n, H, W, 3)
-    passes: list[list[tuple[Float32, tuple[int, int]]]]  # by branch and layer: tokens (n, N, C), grid
+    passes: list[list[tuple[Float32, tuple[int, ...]]]]  # by branch and layer: tokens (n, N, C), grid
     embeddings: list[list[Float32]]
 
 

@@ -45,7 +45,7 @@ class Renewal:
     old_maps: Float32  # (B, h, w)
     new_maps: Float32
     scores: Float32  # (B,)
-    shape: tuple[int, int]  # working resolution
+    shape: tuple[int, ...]  # working resolution
     evidence: Evidence
     families: tuple[Family, ...]
     decisions: tuple[Decision, ...]

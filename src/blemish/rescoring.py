@@ -44,7 +44,7 @@ Stored = Mapping[str, npt.NDArray[Any]]  # an opened .npz
 class Sensitive:
     """One pass: scores while every token may be matched, and the n tokens whose score depends on the choice."""
 
-    scores: Float32  # (B, h, w)
+    scores: Float32  # (B, h, w), of volumes (B, x, y, z)
     slot: Int32  # (n,) ascending: photo times N plus token
     distances: Float32  # (n, B) to every photo, infinite to their own
     alternatives: Alternatives
@@ -52,7 +52,7 @@ class Sensitive:
     @classmethod
     def of(cls, one: Pass, k: int, alternatives: Alternatives) -> Sensitive:
         """Score one pass and keep what the alternatives can change."""
-        images, tokens = one.images, one.grid[0] * one.grid[1]
+        images, tokens = one.images, one.size
         scores = np.empty((images, tokens), dtype=np.float32)
         slot = np.empty(0, dtype=np.int32)
         if alternatives.levels:
@@ -126,7 +126,7 @@ class Rescoring:
 
     parts: tuple[Part, ...]
     of_backbone: tuple[int, ...]  # passes of each backbone
-    shape: tuple[int, int]  # working resolution, pixels
+    shape: tuple[int, ...]  # working resolution, pixels; of volumes whatever grid their maxima are taken on
     image_score: str
     rscin: tuple[int, ...]
     embeddings: Float32  # (B, E)
@@ -184,7 +184,7 @@ class Rescoring:
             return cls(
                 parts=parts,
                 of_backbone=_integers(stored["of_backbone"]),
-                shape=(int(stored["shape"][0]), int(stored["shape"][1])),
+                shape=_integers(stored["shape"]),
                 image_score=str(stored["image_score"]),
                 rscin=_integers(stored["rscin"]),
                 embeddings=stored["embeddings"],

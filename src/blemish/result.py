@@ -71,7 +71,10 @@ def ranked(
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One photo of a family, and where on it the family's look is: a box in shares of width and height."""
+    """One photo of a family, and where on it the family's look is: a box in shares of width and height.
+
+    Of a volume: ``front`` to ``back`` along the first axis of its grid, ``top`` to ``bottom`` along the second, and
+    ``left`` to ``right`` along the last."""
 
     path: str
     sha256: str  # of the file's bytes, so that a decision finds its photos again
@@ -79,6 +82,8 @@ class Member:
     top: float
     right: float
     bottom: float
+    front: float = 0.0
+    back: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class Family:
     kind: Literal["defect", "variant", "unsure"]
     decided_by: Literal["blemish", "user"]
     members: tuple[Member, ...]
-    place: Float32  # (h, w) share of the members whose token there carries the look
+    place: Float32  # (h, w), of volumes (x, y, z): share of the members whose token there carries the look
     density: float  # of links among the members; 1 = every member's look matches every other's, for the auto rule
     strength: float  # auto: times as far from other photos as 95 % of the batch; published: the density
     fence: float  # what the strength had to exceed
@@ -152,10 +157,10 @@ class ColourScale:
 
     @classmethod
     def of(cls, grids: Float32) -> ColourScale:
-        """From the run's own maps ``grids: (B, h, w)``. The ordinary spread of values is taken from the lower half of
-        the batch (median minus 10th percentile), where no flaw lies: the coldest colour is two spreads above the
-        median, so that sound surface stays clear; the hottest is the 99.9th percentile, but at least four spreads
-        above the coldest, so that the noise of a clean batch does not glow."""
+        """From the run's own maps ``grids: (B, h, w)``; of volumes, from their values inside the brain. The ordinary
+        spread of values is taken from the lower half of the batch (median minus 10th percentile), where no flaw lies:
+        the coldest colour is two spreads above the median, so that sound surface stays clear; the hottest is the 99.9th
+        percentile, but at least four spreads above the coldest, so that the noise of a clean batch does not glow."""
         if grids.size == 0:
             return cls(0.0, 1.0)
         p10, median, p999 = (float(v) for v in np.percentile(grids, [10, 50, 99.9]))
@@ -168,15 +173,18 @@ class ColourScale:
         return np.asarray(np.clip((anomaly_map - self.low) / (self.high - self.low), 0, 1), dtype=np.float32)
 
 
-def upsample(grid: Float32, shape: tuple[int, int]) -> Float32:
-    """Bilinear enlargement of ``grid: (h, w)`` to ``shape`` with aligned corners, as published for mutual scoring
-    (MuSc: ``interpolate(mode="bilinear", align_corners=True)``). Also takes a stack ``(..., h, w)``."""
-    left, right, weight = _neighbours(grid.shape[-1], shape[1])
-    columns = grid[..., left] + weight * (grid[..., right] - grid[..., left])
-    above, below, weight = _neighbours(grid.shape[-2], shape[0])  # rows last: they are copied whole, which is quick
-    rows = columns[..., above, :]
-    rows += weight[:, None] * (columns[..., below, :] - rows)
-    return np.asarray(rows, dtype=np.float32)
+def upsample(grid: Float32, shape: tuple[int, ...]) -> Float32:
+    """Linear enlargement of ``grid: (h, w)`` or ``(x, y, z)`` to ``shape`` with aligned corners, as published for
+    mutual scoring (MuSc: ``interpolate(mode="bilinear", align_corners=True)``). Also takes a stack ``(..., h, w)``."""
+    left, right, weight = _neighbours(grid.shape[-1], shape[-1])
+    values = grid[..., left] + weight * (grid[..., right] - grid[..., left])
+    for axis in range(2, len(shape) + 1):  # the first axis last: what is copied whole is quick
+        behind: tuple[Any, ...] = (slice(None),) * (axis - 1)
+        above, below, weight = _neighbours(grid.shape[-axis], shape[-axis])
+        longer = values[(..., above, *behind)]
+        longer += weight.reshape(-1, *(1,) * (axis - 1)) * (values[(..., below, *behind)] - longer)
+        values = longer
+    return np.asarray(values, dtype=np.float32)
 
 
 def _neighbours(n_in: int, n_out: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32]:
@@ -187,9 +195,9 @@ def _neighbours(n_in: int, n_out: int) -> tuple[npt.NDArray[np.intp], npt.NDArra
 
 
 class AnomalyMaps(Mapping[str, Float32]):
-    """Path -> anomaly map ``(H, W)`` float32 at the working resolution, made when asked for."""
+    """Path -> anomaly map ``(H, W)``, of volumes ``(X, Y, Z)``, float32 at the working resolution, made when asked."""
 
-    def __init__(self, paths: tuple[str, ...], grids: Float32, shape: tuple[int, int]) -> None:
+    def __init__(self, paths: tuple[str, ...], grids: Float32, shape: tuple[int, ...]) -> None:
         self._row = {path: row for row, path in enumerate(paths)}
         self._grids = grids
         self.shape = shape
@@ -203,8 +211,8 @@ class AnomalyMaps(Mapping[str, Float32]):
     def __len__(self) -> int:
         return len(self._row)
 
-    def at(self, path: str, shape: tuple[int, int]) -> Float32:
-        """The map of ``path`` at any other (height, width), for example the photo's own."""
+    def at(self, path: str, shape: tuple[int, ...]) -> Float32:
+        """The map of ``path`` at any other shape, for example the photo's own (height, width)."""
         return upsample(self._grids[self._row[path]], shape)
 
     def grid(self, path: str) -> Float32:
@@ -223,7 +231,7 @@ class Result:
 
     photos: tuple[Photo, ...]
     grids: Float32
-    shape: tuple[int, int]  # working resolution: (height, width) in pixels
+    shape: tuple[int, ...]  # working resolution: (height, width) in pixels; of volumes (x, y, z) in voxels
     pixels: Callable[[int], RGB]
     scale: ColourScale
     warnings: tuple[str, ...] = ()

@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import InputError
-from blemish.judgement import Interval, Region
+from blemish.judgement import Interval, Lesion, Region
 from blemish.rescoring import write_arrays
 from blemish.verdict import Estimate
 from blemish.verdict.mixture import Fit
@@ -34,11 +35,12 @@ class Kept:
     """Everything is in the order of the run's rows, most anomalous first."""
 
     estimated: Estimate
-    grids: npt.NDArray[np.float32]  # (B, h, w), read where they are looked at
+    grids: npt.NDArray[np.float32]  # (B, h, w), or (B, x, y, z) of volumes, read where they are looked at
     maxima: npt.NDArray[np.float32]  # (P, B) largest score in each matching pass, where there are several
     level: float  # map value that seeds a region
     products: tuple[int, ...]
     regions: dict[str, tuple[Region, ...]]
+    lesions: dict[str, tuple[Lesion, ...]]  # of volumes, which have no regions
 
 
 def write(
@@ -47,7 +49,7 @@ def write(
     maxima: Sequence[npt.NDArray[np.float32]],
     level: float,
     products: Sequence[int],
-    regions: Mapping[str, tuple[Region, ...]],
+    regions: Mapping[str, tuple[Region | Lesion, ...]],
     folder: Path,
 ) -> None:
     """Fill a new ``folder``."""
@@ -69,7 +71,7 @@ def write(
     write_regions(regions, folder)
 
 
-def write_regions(regions: Mapping[str, tuple[Region, ...]], folder: Path) -> None:
+def write_regions(regions: Mapping[str, tuple[Region | Lesion, ...]], folder: Path) -> None:
     """Those that were ever asked for, so that they are not found again."""
     rows = {path: [list(asdict(region).values()) for region in found] for path, found in regions.items()}
     handle, unfinished = tempfile.mkstemp(dir=folder, prefix=REGIONS, suffix=".part")  # two commands may be at it
@@ -95,7 +97,7 @@ def read(folder: Path) -> Kept:
             maxima = stored["maxima"] if "maxima" in stored else np.zeros((0, len(stored["scores"])), np.float32)
         grids = np.load(folder / MAPS, mmap_mode="r", allow_pickle=False)
         lengths = {len(getattr(estimated, name)) for name in ARRAYS} | {len(grids), maxima.shape[1]}
-        if len(lengths) > 1 or grids.ndim != 3:
+        if len(lengths) > 1 or grids.ndim not in (3, 4):
             raise ValueError("its files do not fit together")
         return Kept(
             estimated=estimated,
@@ -103,13 +105,29 @@ def read(folder: Path) -> Kept:
             maxima=maxima,
             level=float(facts["level"]),
             products=tuple(facts["products"]),
-            regions={
-                path: tuple(Region(*map(int, values[:5]), *map(float, values[5:])) for values in found)
-                for path, found in regions.items()
-            },
+            regions={path: tuple(map(_region, found)) for path, found in regions.items()} if grids.ndim == 3 else {},
+            lesions={path: tuple(map(_lesion, found)) for path, found in regions.items()} if grids.ndim == 4 else {},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
         raise InputError(
             f"{str(folder)!r} is missing or damaged, so the threshold cannot be moved ({error}). "
             "Scan the photos again; features are cached, so it is quicker than the first time."
         ) from error
+
+
+def _region(values: list[float]) -> Region:
+    left, top, right, bottom, area, peak, share, severity = values
+    return Region(int(left), int(top), int(right), int(bottom), int(area), float(peak), float(share), float(severity))
+
+
+def _lesion(values: list[Any]) -> Lesion:
+    (x, y, z), (beyond_x, beyond_y, beyond_z), voxels, (at_x, at_y, at_z), peak, share, severity = values
+    return Lesion(
+        start=(int(x), int(y), int(z)),
+        stop=(int(beyond_x), int(beyond_y), int(beyond_z)),
+        voxels=int(voxels),
+        centre=(float(at_x), float(at_y), float(at_z)),
+        peak=float(peak),
+        share=float(share),
+        severity=float(severity),
+    )

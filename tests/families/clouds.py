@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ class Planted:
     """A batch, and what was done to it: for every look its photos and its tokens, (N,)."""
 
     tokens: np.ndarray
-    grid: tuple[int, int] = GRID
+    grid: tuple[int, ...] = GRID
     looks: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
     def passes(self) -> list[Pass]:
@@ -84,15 +85,15 @@ def cloud(
     variants: Sequence[float] = (1.0,),
     *,
     seed: int = 0,
-    grid: tuple[int, int] = GRID,
-    patch: tuple[int, int] = (2, 3),
+    grid: tuple[int, ...] = GRID,
+    patch: tuple[int, ...] = (2, 3),
     dimensions: int = 3,
 ) -> Planted:
     """``groups``: photos that share a look, each group its own look at its own place; ``sporadic``: photos with a look
     of their own; ``variants``: shares of the photos whose every place looks otherwise; ``dimensions``: of the
     manifold at each place; the fewer, the sooner two tokens at its end agree by chance."""
     rng = np.random.default_rng(seed)
-    count = grid[0] * grid[1]
+    count = math.prod(grid)
     bases = unit(rng.normal(size=(len(variants), count, CHANNELS)))
     directions = rng.normal(size=(len(variants), count, dimensions, CHANNELS)) / CHANNELS**0.5
     bounds = np.round(np.cumsum(variants) * images).astype(int)
@@ -107,8 +108,8 @@ def cloud(
         members = np.sort(shuffled[start : start + size])
         start += size
         where = np.zeros(grid, bool)
-        top, left = rng.integers(grid[0] - patch[0] + 1), rng.integers(grid[1] - patch[1] + 1)
-        where[top : top + patch[0], left : left + patch[1]] = True
+        corner = [int(rng.integers(side - own + 1)) for side, own in zip(grid, patch, strict=True)]
+        where[tuple(slice(at, at + own) for at, own in zip(corner, patch, strict=True))] = True
         where = where.reshape(-1)
         look = unit(rng.normal(size=(int(where.sum()), CHANNELS)))
         raw[np.ix_(members, where)] = look + rng.normal(0, 0.03, (size, len(look), CHANNELS))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from blemish.verdict.regions import mask_of, pixel_threshold, regions_of
+from blemish.verdict.regions import lesions_of, mask_of, pixel_threshold, regions_of
 
 SHAPE = (256, 320)
 
@@ -171,3 +171,56 @@ def test_a_mirrored_map_has_mirrored_regions(seed: int) -> None:
     threshold = float(np.quantile(grid, 0.95))
     plain, mirrored = mask_of(grid, SHAPE, threshold), mask_of(grid[:, ::-1], SHAPE, threshold)
     assert (plain != mirrored[:, ::-1]).mean() < 0.002  # interpolation rounds differently from the other side
+
+
+VOXELS = (48, 60, 72)
+
+
+def volume(*bumps: tuple[int, int, int, float], blur: float = 1.0) -> np.ndarray:
+    """A quiet map of 8 x 10 x 12 tokens with bumps (x, y, z, height)."""
+    places = np.mgrid[:8, :10, :12]
+    grid = 0.2 + np.random.default_rng(0).normal(0, 0.003, (8, 10, 12))
+    for *centre, height in bumps:
+        away = places - np.reshape(centre, (3, 1, 1, 1))
+        grid += height * np.exp(-np.square(away).sum(axis=0) / (2 * blur**2))
+    return grid.astype(np.float32)
+
+
+def test_a_lesion_lies_at_its_place_in_voxels_of_the_volume() -> None:
+    (lesion,) = lesions_of(volume((2, 6, 9, 0.5)), VOXELS, 0.3)
+    expected = [2 * 47 / 7, 6 * 59 / 9, 9 * 71 / 11]
+    np.testing.assert_allclose(lesion.centre, expected, atol=1)
+    for start, at, stop, side in zip(lesion.start, lesion.centre, lesion.stop, VOXELS, strict=True):
+        assert 0 <= start < at < stop <= side
+    assert lesion.peak == pytest.approx(0.7, abs=0.05)
+    assert lesion.share == pytest.approx(lesion.voxels / np.prod(VOXELS), rel=0.02)
+    mask = mask_of(volume((2, 6, 9, 0.5)), VOXELS, 0.3)
+    assert mask.shape == VOXELS and mask.sum() == pytest.approx(lesion.voxels, rel=0.3)
+    where = np.nonzero(mask)
+    assert all(start - 2 <= at.min() for start, at in zip(lesion.start, where, strict=True))
+    assert all(at.max() < stop + 2 for stop, at in zip(lesion.stop, where, strict=True))
+
+
+def test_two_lesions_behind_each_other_are_two() -> None:
+    first, second = lesions_of(volume((1, 5, 5, 1.0), (6, 5, 5, 0.6)), VOXELS, 0.3)
+    assert first.severity > second.severity
+    assert first.stop[0] <= second.start[0]
+
+
+def test_what_lies_outside_of_the_brain_makes_no_lesion_larger() -> None:
+    """Most of the grid is 0 there: taken for the usual, it would put the outline around the whole brain."""
+    grid = volume((2, 6, 9, 0.2))
+    wide, inside = np.zeros((16, 20, 24), np.float32), np.zeros((16, 20, 24), bool)
+    wide[4:12, 5:15, 6:18], inside[4:12, 5:15, 6:18] = grid, True
+    (alone,) = lesions_of(grid, VOXELS, 0.3)
+    (lesion,) = lesions_of(wide, (96, 120, 144), 0.3, inside)
+    assert lesion.voxels == pytest.approx(alone.voxels, rel=0.2)
+    assert lesion.share == pytest.approx(alone.share, rel=0.2)
+    assert lesion.severity == pytest.approx(alone.severity, rel=0.3)
+
+
+def test_a_volume_where_nothing_exceeds_the_threshold_has_its_peak_marked() -> None:
+    (lesion,) = lesions_of(volume((4, 5, 5, 0.1)), VOXELS, 0.9)
+    assert lesion.severity == 0
+    tiny = mask_of(volume((4, 5, 5, 0.1)), (3, 3, 3), 0.9)
+    assert tiny.any()

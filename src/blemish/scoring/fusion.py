@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,13 +16,13 @@ Float32 = npt.NDArray[np.float32]
 
 
 def mean_maps(maps: Sequence[Float32]) -> Float32:
-    """Mean over layers and scales: maps (B, h_l, w_l) -> (B, h, w) on the finest of their grids.
+    """Mean over layers and scales: maps (B, h_l, w_l) -> (B, h, w) on the finest of their grids; volumes have a third
+    side.
 
     The published mean; enlarging a coarser grid first changes nothing but its resolution, both being linear."""
     if len(maps) == 1:
         return maps[0]
-    finest = max((m.shape[1:] for m in maps), key=lambda shape: shape[0] * shape[1])
-    shape = (finest[0], finest[1])
+    shape = max((m.shape[1:] for m in maps), key=math.prod)
     total = np.zeros((len(maps[0]), *shape), dtype=np.float64)
     for m in maps:
         total += m if m.shape[1:] == shape else upsample(m, shape)

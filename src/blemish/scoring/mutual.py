@@ -55,9 +55,10 @@ def mean_of_first(ascending: Float32, k: int) -> Float32:
 
 
 def image_scores(
-    grids: Float32, shape: tuple[int, int], rule: str, only: npt.NDArray[np.intp] | None = None
+    grids: Float32, shape: tuple[int, ...], rule: str, only: npt.NDArray[np.intp] | None = None
 ) -> Float32:
-    """Score of each photo from the maps ``grids: (B, h, w)`` at the working resolution ``shape`` -> (B,).
+    """Score of each photo from the maps ``grids: (B, h, w)`` at the working resolution ``shape`` -> (B,); of each
+    volume from (B, x, y, z), where ``shape`` may be the grid itself: enlarged, a map has hardly another maximum.
 
     ``only``: the photos that are asked for, by default all.
 

@@ -198,7 +198,7 @@ def _setting(value: Any) -> str:
     return str(value)
 
 
-def _larger_size(shape: tuple[int, int]) -> int:
+def _larger_size(shape: tuple[int, ...]) -> int:
     """``--size`` twice as large as this run's: the side of a square with four times the working area."""
     return 32 * round(2 * math.sqrt(shape[0] * shape[1]) / 32)
 
@@ -266,7 +266,7 @@ def _cards(result: Result, histogram: Histogram, digits: int) -> Iterator[Card]:
     return ahead(card, range(min(len(scored), PICTURES)))
 
 
-def _frame_aspect(shape: tuple[int, int]) -> float:
+def _frame_aspect(shape: tuple[int, ...]) -> float:
     """Width over height of the cards' frames: the working size's, within what makes an even page."""
     return min(max(shape[1] / shape[0], 0.75), 1.8)
 

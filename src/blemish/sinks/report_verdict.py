@@ -131,7 +131,7 @@ def _typed(threshold: float, ascending: list[float], digits: int) -> str:
     return repr(threshold)
 
 
-def _regions(regions: tuple[Region, ...], photo: Photo, shape: tuple[int, int]) -> dict[str, Any]:
+def _regions(regions: tuple[Region, ...], photo: Photo, shape: tuple[int, ...]) -> dict[str, Any]:
     """How many there are, their share of the picture in percent, and the boxes as left, top, width and height in
     percent of the picture."""
     width, height = photo.width or shape[1], photo.height or shape[0]

@@ -58,12 +58,12 @@ def detectors(
     """The image score first, then others: the largest values of each map averaged, the maxima of each matching pass
     where there are several, and last the photo as a whole.
 
-    ``scores: (B,)``, ``grids: (B, h, w)``, ``passes``: (B,) of each, ``embeddings: (B, E)``. Maps of several
-    backbones are standardised and no distances; neither are scores that were taken from such maps, re-scored by similar
-    photos, or measured from the usual at their place."""
+    ``scores: (B,)``, ``grids: (B, h, w)`` or of volumes (B, x, y, z), ``passes``: (B,) of each, ``embeddings: (B, E)``.
+    Maps of several backbones are standardised and no distances; neither are scores that were taken from such maps,
+    re-scored by similar photos, or measured from the usual at their place."""
     found = [Detector.of("score", scores, MAP_SPREAD if scores_are_distances else None)]
     of_maps = MAP_SPREAD if maps_are_distances else None
-    tokens = grids.shape[1] * grids.shape[2]
+    tokens = math.prod(grids.shape[1:])
     for share in TOPS:
         count = max(2, math.ceil(share * tokens))
         if count < tokens:
@@ -77,7 +77,7 @@ def _top(grids: Float32, count: int) -> Float32:
     """(B,) mean of the ``count`` largest values of each map, some photos at a time: selecting copies them."""
     tops = []
     for start in range(0, len(grids), REFERENCES):
-        flat = grids[start : start + REFERENCES].reshape(-1, grids.shape[1] * grids.shape[2])
+        flat = grids[start : start + REFERENCES].reshape(-1, math.prod(grids.shape[1:]))
         tops.append(np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:].mean(axis=1))
     return np.concatenate(tops)
 

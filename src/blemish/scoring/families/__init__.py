@@ -140,7 +140,7 @@ def _excluded(
     passes: Sequence[Pass], target: int, members: Ints, group: Sequence[tuple[int, Candidate, Evidence]]
 ) -> Bools:
     grid = passes[target].grid
-    mask = np.zeros((len(members), grid[0] * grid[1]), dtype=bool)
+    mask = np.zeros((len(members), passes[target].size), dtype=bool)
     for number, candidate, _ in group:
         mask[np.searchsorted(members, candidate.members)] |= grown(candidate.tokens, passes[number].grid, grid)
     return mask

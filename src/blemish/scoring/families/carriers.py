@@ -23,7 +23,7 @@ from blemish.scoring.mutual import neighbours
 __all__ = ["Carriers", "carriers"]
 
 TOKENS = 16  # of a look in one photo, evenly chosen: neighbours say the same
-PLACES = 9  # in three rows
+PLACES = 3  # along each side of the grid
 RANKS = TAKEN_AWAY + 3  # more photos of one part that share a look are a family there
 
 
@@ -39,7 +39,7 @@ class Carriers:
     tokens: npt.NDArray[np.float16]  # (t, C) unit length, of the first pass
     isolation: Float32  # (t,) mean distance to the nearest photos of the part without the look
     nearest: Float32  # (t, RANKS) ascending distances to the nearest photos of the part, with the look or without
-    overview: npt.NDArray[np.float16]  # (n, PLACES, C) tokens of the whole photo, at the same places in each
+    overview: npt.NDArray[np.float16]  # (n, 9 or 27, C) tokens of the whole photo, at the same places in each
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Name -> array, to be saved; ``Carriers(**arrays)`` reads them."""
@@ -70,7 +70,7 @@ def carriers(one: Pass, found: Sequence[FoundFamily], photos: Ints) -> Carriers:
 def _kept(one: Pass, family: FoundFamily, row: int) -> tuple[Float32, Float32, Float32]:
     """Tokens, isolation and nearest distances of one carrier."""
     image = int(family.members[row])
-    shown = _shown(one, family.tokens[0][row])
+    shown = _shown(one, image, family.tokens[0][row])
     distances = one.matches.row(image)[:, shown]
     if len(family.members) == 1:
         isolation = isolation_of(distances, TAKEN_AWAY, one.references)
@@ -79,18 +79,20 @@ def _kept(one: Pass, family: FoundFamily, row: int) -> tuple[Float32, Float32, F
     return one.tokens.read(image, image + 1)[0][shown], isolation, np.sort(distances, axis=0)[:RANKS].T
 
 
-def _shown(one: Pass, tokens: Bools) -> Ints:
+def _shown(one: Pass, image: int, tokens: Bools) -> Ints:
     """Which of a member's ``tokens`` (N,) are kept."""
+    if one.inside is not None:  # what was added around them may lie outside of the brain
+        tokens = tokens & one.inside[image]
     inside = np.flatnonzero(core(tokens[None], one.grid)[0])
     return inside[np.linspace(0, len(inside) - 1, min(len(inside), TOKENS)).astype(np.intp)]
 
 
 def _overview(one: Pass, members: Ints) -> npt.NDArray[np.float16]:
-    """(n, PLACES, C) tokens that tell whether two photos show the same part."""
-    height, width = one.grid
-    thirds = np.arange(1, 6, 2) / 6
-    places = ((thirds * height).astype(np.intp)[:, None] * width + (thirds * width).astype(np.intp)).reshape(-1)
-    found = np.empty((len(members), PLACES, one.tokens.shape[2]), dtype=np.float16)
+    """(n, PLACES to the power of the grid's sides, C) tokens that tell whether two photos show the same part."""
+    middles = np.arange(1, 2 * PLACES, 2) / (2 * PLACES)
+    along = np.meshgrid(*((middles * side).astype(np.intp) for side in one.grid), indexing="ij")
+    places = np.ravel_multi_index(tuple(along), one.grid).reshape(-1)
+    found = np.empty((len(members), len(places), one.tokens.shape[2]), dtype=np.float16)
     for at, image in enumerate(members):
         found[at] = one.tokens.read(int(image), int(image) + 1)[0][places]
     return found

@@ -33,7 +33,8 @@ def complete(one: Pass, found: Sequence[Candidate]) -> list[Candidate]:
     for i in range(one.images):
         row, index = one.matches.row(i), one.matches.index(i)
         for at, candidate in enumerate(found):
-            grown[at].append(_joining(i, row, index.astype(np.intp), candidate, bounds[at]))
+            joining = _joining(i, row, index.astype(np.intp), candidate, bounds[at])
+            grown[at].append(joining if one.inside is None else joining & one.inside[i])
     return [_with(candidate, np.stack(tokens)) for candidate, tokens in zip(found, grown, strict=True)]
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from blemish.config import FamilyConfig
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
+from blemish.scoring.families.known import median, quantile
 from blemish.scoring.families.links import FLOOR
 from blemish.scoring.families.regions import Candidate
 from blemish.scoring.mutual import mean_of_smallest, neighbours
@@ -34,6 +35,7 @@ __all__ = [
     "isolation_without",
     "log_distances",
     "question",
+    "shared",
     "usual_of",
     "weigh",
 ]
@@ -75,13 +77,13 @@ def weigh(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
         sums = _prefix_sums(row[:, sampled])
         for at, candidate in enumerate(found):
             m = shifts[at]
-            batch[at][i] = _shifted(sums, m, k, one.references)
+            batch[at][i] = _counted(_shifted(sums, m, k, one.references), one, i, sampled)
             inside = np.searchsorted(candidate.members, i)
             if inside < len(candidate.members) and candidate.members[inside] == i:
                 own[at].append(log_distances(isolation_without(row[:, candidate.tokens[inside]], candidate.members, k)))
             else:
                 shifted = _shifted(_prefix_sums(row[:, places[at]]), m, k, one.references)
-                others[at].append(log_distances(shifted))
+                others[at].append(log_distances(_counted(shifted, one, i, places[at])))
     evidence = []
     for at, candidate in enumerate(found):
         known = np.concatenate(own[at])
@@ -91,16 +93,20 @@ def weigh(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
             continue
         isolated = float(np.median(known))
         weights = candidate.tokens[:, places[at]].sum(axis=0)
-        usual = usual_of(np.stack(others[at])) @ weights / weights.sum()
+        usual = usual_of(np.stack(others[at]))
+        if one.inside is not None:
+            weights = np.where(np.isnan(usual), 0, weights)
+            usual = np.nan_to_num(usual)
         high = high_of(batch[at])
-        evidence.append(Evidence(float(np.exp(isolated - high)), float(np.exp(isolated - usual))))
+        beyond_place = float(np.exp(isolated - usual @ weights / weights.sum())) if weights.any() else 0.0
+        evidence.append(Evidence(float(np.exp(isolated - high)), beyond_place))
     return evidence
 
 
 def isolation(one: Pass, m: int) -> Float32:
     """(B, N): how far every token is from the photos that are left when its m nearest are taken away: the mean of
-    d^(m+1) to d^(m+k)."""
-    return np.stack([isolation_of(one.matches.row(i), m, one.references) for i in range(one.images)])
+    d^(m+1) to d^(m+k); NaN where a token does not count."""
+    return one.known(np.stack([isolation_of(one.matches.row(i), m, one.references) for i in range(one.images)]))
 
 
 def isolation_of(row: Float32, m: int, references: int) -> Float32:
@@ -118,12 +124,12 @@ def isolation_without(row: Float32, members: Ints, k: int) -> Float32:
 def high_of(distances: Float32) -> float:
     """(B, n) isolations -> logarithm of what nearly all tokens of a usual photo stay below: of each photo, then their
     median, so that a flaw which covers much of many photos does not hide itself."""
-    return float(np.median(log_distances(np.quantile(distances, BATCH_SHARE, axis=1))))
+    return float(median(log_distances(quantile(distances, BATCH_SHARE, axis=1))))
 
 
 def usual_of(logs: Float32) -> npt.NDArray[Any]:
     """(n, N) logarithms of isolations -> (N,) what most photos stay below at each place."""
-    return np.asarray(np.quantile(logs, PLACE_SHARE, axis=0))
+    return quantile(logs, PLACE_SHARE, axis=0)
 
 
 def fence_of(photos: int, several: bool, config: FamilyConfig) -> float:
@@ -146,9 +152,25 @@ def _compared_members(one: Pass, members: Ints) -> int:
 
 def _positions(one: Pass) -> Ints:
     """Tokens looked at in every photo: the same in each, so that the order of the batch changes nothing."""
-    tokens = one.grid[0] * one.grid[1]
-    count = min(tokens, max(16, SAMPLE // one.images))
-    return np.unique(np.linspace(0, tokens - 1, count).astype(np.intp))
+    places = np.flatnonzero(shared(one))
+    count = min(len(places), max(16, SAMPLE // one.images))
+    return places[np.unique(np.linspace(0, len(places) - 1, count).astype(np.intp))]
+
+
+def shared(one: Pass) -> Bools:
+    """(N,) places where tokens of half of the photos count: what is usual in the batch is read there, since the rim of
+    a large brain is far from all others for another reason than a flaw."""
+    if one.inside is None:
+        return np.ones(one.size, dtype=bool)
+    photos = one.inside.sum(axis=0)
+    return np.asarray(photos >= min(one.images // 2, photos.max()))
+
+
+def _counted(isolations: Float32, one: Pass, image: int, places: Ints) -> Float32:
+    """(n,) isolations of the tokens of ``image`` at ``places`` (n,), NaN where they do not count."""
+    if one.inside is not None:
+        isolations[~one.inside[image, places]] = np.nan
+    return isolations
 
 
 def _prefix_sums(columns: Float32) -> npt.NDArray[np.float64]:
@@ -170,7 +192,7 @@ def _shifted(sums: npt.NDArray[np.float64], m: int, k: int, references: int) -> 
 def distinct(one: Pass, members: Ints) -> int:
     """How many different parts the members show."""
     beyond = min(len(members) + round(NEAR * (one.references + 1)), one.references - 1)
-    return different(members, lambda i: np.median(one.matches.row(i), axis=1), beyond)
+    return different(members, lambda i: np.median(one.matches.row(i)[:, one.own(i)], axis=1), beyond)
 
 
 def different(members: Ints, apart: Callable[[int], Float32], beyond: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,16 +46,23 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class Pass:
-    """One layer and neighbourhood: its tokens on ``grid`` (h, w), N = h w, and their nearest tokens.
+    """One layer and neighbourhood: its tokens on ``grid``, (h, w) of a photo or (x, y, z) of a volume, N in all, and
+    their nearest tokens.
 
     ``references``: how many photos each was compared with; 0 stands for all others. Screening leaves fewer, the same
     number for each photo, and not in both directions: i may be compared with j, but not j with i. Ranks count within
-    them."""
+    them.
+
+    ``inside``: (B, N) the tokens that count, by default all. The others, which lie outside of the brain, are 0 away
+    from everything and nobody's match; no statistics see them. ``radius``: how many cells from a token's own place its
+    matches were looked for, by default anywhere."""
 
     matches: Matches
     tokens: Tokens
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     references: int = 0
+    inside: Bools | None = None
+    radius: int | None = None
 
     def __post_init__(self) -> None:
         if not self.references:
@@ -65,12 +73,25 @@ class Pass:
         return self.tokens.shape[0]
 
     @property
+    def size(self) -> int:
+        """N, tokens of each photo."""
+        return math.prod(self.grid)
+
+    @property
     def screened(self) -> bool:
         return self.references < self.images - 1
 
     def compared(self, image: int) -> Bools:
         """(B,) the photos that ``image`` was compared with."""
         return np.asarray(np.isfinite(self.matches.row(image)[:, 0]))
+
+    def own(self, image: int) -> Bools | slice:
+        """Which of the tokens of ``image`` count."""
+        return slice(None) if self.inside is None else self.inside[image]
+
+    def known(self, values: Float32) -> Float32:
+        """``values`` (B, N), NaN where a token does not count."""
+        return values if self.inside is None else np.where(self.inside, values, np.float32(np.nan))
 
 
 @dataclass(frozen=True)

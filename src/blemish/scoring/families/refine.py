@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ class Alternatives:
 
 def family_map(one: Pass, number: int, families: Sequence[FoundFamily]) -> npt.NDArray[np.int32]:
     """(B, N): the family that a token belongs to in pass ``number``, -1 for none; the first where several claim it."""
-    owner = np.full((one.images, one.grid[0] * one.grid[1]), NOBODY, dtype=np.int32)
+    owner = np.full((one.images, one.size), NOBODY, dtype=np.int32)
     for at in reversed(range(len(families))):
         for member, tokens in zip(families[at].members, families[at].tokens[number], strict=True):
             owner[member, tokens] = at
@@ -97,6 +98,8 @@ def _first_level(one: Pass, owner: npt.NDArray[np.int32], bearers: Ints) -> Leve
         family[bearers == i] = NOBODY
         if one.screened:
             family[~one.compared(i)[bearers]] = NOBODY
+        if one.inside is not None:
+            family[:, ~one.inside[i]] = NOBODY
         other, token = np.nonzero(family != NOBODY)
         found.append(np.stack([np.full(len(other), i), bearers[other], token, family[other, token]]).astype(np.int32))
     image, other, token, family = np.concatenate(found, axis=1)
@@ -120,16 +123,54 @@ def _search(
         for group in np.split(np.arange(len(entries)), cuts):
             first = entries[group[0]]
             other = int(pending.other[first])
-            allowed = np.flatnonzero(~np.isin(owner[other], sets[barred[first]]))
-            if not len(allowed):
+            may = ~np.isin(owner[other], sets[barred[first]])
+            if one.inside is not None:
+                may &= one.inside[other]
+            if not may.any():
                 continue  # a photo that is excluded whole keeps an infinite distance: it has no vote
-            against = one.tokens.read(other, other + 1)[0][allowed]
-            for part in np.array_split(group, -(-len(group) // ROWS)):
-                nearest = (searched[part] @ against.T).argmax(axis=1)
-                distance[entries[part]] = _distances(searched[part], against[nearest])
-                family[entries[part]] = owner[other, allowed[nearest]]
+            against = one.tokens.read(other, other + 1)[0]
+            rows = ROWS if one.radius is None else max(1, GATHERED // (4 * one.size))
+            for part in np.array_split(group, -(-len(group) // rows)):
+                at = _nearest(one, searched[part], pending.token[entries[part]], against, may)
+                distance[entries[part]] = _distances(searched[part], against[at])
+                family[entries[part]] = owner[other, at]
     filled = Level(pending.image, pending.other, pending.token, pending.family, distance, pending.parent)
     return filled, family
+
+
+def _nearest(one: Pass, searched: Float32, token: npt.NDArray[np.int32], against: Float32, may: Bools) -> Ints:
+    """(n,) which of the tokens ``against`` (N, C) that ``may`` (N,) be matched is nearest to each of ``searched``
+    (n, C), whose numbers are ``token``: within the radius, or anywhere where there is none within."""
+    if one.radius is None:
+        return _anywhere(searched, against, np.flatnonzero(may))
+    found = _within(one.grid, one.radius, searched, token, against, may)
+    lonely = found == NOBODY
+    if lonely.any():
+        found[lonely] = _anywhere(searched[lonely], against, np.flatnonzero(may))
+    return found
+
+
+def _anywhere(searched: Float32, against: Float32, allowed: Ints) -> Ints:
+    return np.asarray(allowed[(searched @ against[allowed].T).argmax(axis=1)])
+
+
+def _within(
+    grid: tuple[int, ...], radius: int, searched: Float32, token: npt.NDArray[np.int32], against: Float32, may: Bools
+) -> Ints:
+    """The window's places one after the other; NOBODY where there is nothing."""
+    sides = np.array(grid)[:, None]
+    places = np.stack(np.unravel_index(token, grid))  # (sides of the grid, n)
+    best = np.full(len(token), np.inf, dtype=np.float32)
+    found = np.full(len(token), NOBODY, dtype=np.intp)
+    for offset in product(*(range(-min(radius, side - 1), min(radius, side - 1) + 1) for side in grid)):
+        there = places + np.array(offset)[:, None]
+        rows = np.flatnonzero(((there >= 0) & (there < sides)).all(axis=0))
+        cells = np.ravel_multi_index(tuple(there[:, rows]), grid)
+        rows, cells = rows[may[cells]], cells[may[cells]]
+        apart = _distances(searched[rows], against[cells])
+        nearer = apart < best[rows]
+        best[rows[nearer]], found[rows[nearer]] = apart[nearer], cells[nearer]
+    return found
 
 
 def _gather(one: Pass, pending: Level, entries: Ints) -> Float32:

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from blemish.config import FamilyConfig
 from blemish.scoring.families.communities import leiden
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
-from blemish.scoring.families.grids import EIGHT, inner
+from blemish.scoring.families.grids import inner, touching
+from blemish.scoring.families.known import median, quantile
 from blemish.scoring.families.links import FLOOR, rank_of
 
 __all__ = ["Candidate", "candidates"]
@@ -51,13 +52,13 @@ def candidates(one: Pass, config: FamilyConfig) -> tuple[list[Candidate], Float3
     for reference in logs[1:]:
         found += _candidates(one, reference, logs[0], config, between)
     middle = logs[1 + len(ranks) // 2]
-    bound = float(np.exp(-_batch_bound(2 * middle - np.median(middle) - logs[0], config)))
+    bound = float(np.exp(-_batch_bound(2 * middle - median(middle) - logs[0], config)))
     return found, between, bound
 
 
 def _log_distances(one: Pass, ranks: Sequence[int]) -> list[Float32]:
-    """ln d^(rank) of every token, one (B, N) for each rank."""
-    found = np.empty((len(ranks), one.images, one.grid[0] * one.grid[1]), dtype=np.float32)
+    """ln d^(rank) of every token that counts, one (B, N) for each rank."""
+    found = np.empty((len(ranks), one.images, one.size), dtype=np.float32)
     at = np.array(ranks) - 1
 
     def fill(i: int) -> None:
@@ -66,7 +67,7 @@ def _log_distances(one: Pass, ranks: Sequence[int]) -> list[Float32]:
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(fill, range(one.images)))
-    return list(found)
+    return [one.known(logs) for logs in found]
 
 
 def _candidates(
@@ -74,7 +75,7 @@ def _candidates(
 ) -> list[Candidate]:
     """Communities at one reference rank; the weights of their edges are added to ``between``."""
     # -ln zeta' of the second match, so that a pair of photos (a part photographed twice) raises no suspicion
-    typical = float(np.median(reference))
+    typical = float(median(reference))
     strength = 2 * reference - typical - second
     bound = np.maximum(_batch_bound(strength, config), _place_bound(strength, config))
     regions, owners = _label((strength > bound) & inner(one.grid), one.grid)
@@ -87,29 +88,29 @@ def _batch_bound(strength: Float32, config: FamilyConfig) -> float:
     """What a token's strength must exceed to be unusual in the batch. The spread is the standard deviation that the
     median absolute deviation stands for, or that of the upper side if it is larger, as it is where half of every photo
     is the same background."""
-    middle, upper = (float(value) for value in np.quantile(strength, [0.5, 0.84]))
-    deviation = 1.4826 * float(np.median(np.abs(strength - middle)))
+    middle, upper = (float(value) for value in quantile(strength, [0.5, 0.84]))
+    deviation = 1.4826 * float(median(np.abs(strength - middle)))
     return middle + config.burn_out * max(deviation, upper - middle, SLACK)
 
 
 def _place_bound(strength: Float32, config: FamilyConfig) -> Float32:
     """(N,) what it must exceed to be unusual at its place. An edge or a print varies more from photo to photo than a
     plain surface; where photos hardly differ, half of the usual spread counts."""
-    low, middle = np.quantile(strength, [0.16, 0.5], axis=0)
+    low, middle = quantile(strength, [0.16, 0.5], axis=0)
     spread = np.maximum(middle - low, SLACK)  # of the lower side, where no flaw lies
-    overall = 1.4826 * np.median(np.abs(strength - middle))
+    overall = 1.4826 * median(np.abs(strength - middle))
     bound = middle + config.local_burn_out * np.clip(spread, overall / 2, overall)
     return np.asarray(bound, dtype=np.float32)
 
 
-def _label(suspicious: Bools, grid: tuple[int, int]) -> tuple[npt.NDArray[np.int32], Ints]:
+def _label(suspicious: Bools, grid: tuple[int, ...]) -> tuple[npt.NDArray[np.int32], Ints]:
     """(B, N) number of the region a token belongs to, 0 for none; and the photo of each region, (R + 1,)."""
     from scipy import ndimage  # here, because it takes as long to load as a decision to be made
 
     regions = np.zeros(suspicious.shape, dtype=np.int32)
     owners = [-1]
     for i in np.flatnonzero(suspicious.any(axis=1)):
-        labels, count = ndimage.label(suspicious[i].reshape(grid), structure=EIGHT)
+        labels, count = ndimage.label(suspicious[i].reshape(grid), structure=touching(grid))
         regions[i] = np.where(labels > 0, labels + len(owners) - 1, 0).reshape(-1)
         owners += [int(i)] * count
     return regions, np.array(owners, dtype=np.intp)

@@ -46,7 +46,7 @@ class Nodes:
     tokens: Float32  # (t, C) unit length
     isolation: Float32  # (t,)
     nearest: Float32  # (t, RANKS)
-    overview: npt.NDArray[np.float16]  # (n, PLACES, C)
+    overview: npt.NDArray[np.float16]  # (n, 9 or 27, C)
 
 
 def nodes_of(parts: Sequence[Carriers]) -> Nodes:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from blemish.config import FamilyConfig
-from blemish.scoring.families.evidence import high_of, isolation, log_distances, usual_of
+from blemish.scoring.families.evidence import high_of, isolation, log_distances, shared, usual_of
 from blemish.scoring.families.family import Bools, Float32, FoundFamily, Pass, Search
-from blemish.scoring.families.grids import EIGHT, grown, inner, on_grid
+from blemish.scoring.families.grids import grown, inner, on_grid, touching
+from blemish.scoring.families.known import median
 
 __all__ = ["TAKEN_AWAY", "solitary"]
 
@@ -51,7 +52,8 @@ def _evidence(one: Pass) -> tuple[Float32, Float32]:
     batch, and as most photos at its place."""
     distances = isolation(one, TAKEN_AWAY)
     logs = log_distances(distances)
-    return (logs - high_of(distances)).astype(np.float32), (logs - usual_of(logs)).astype(np.float32)
+    high = high_of(distances if one.inside is None else distances[:, shared(one)])
+    return (logs - high).astype(np.float32), (logs - usual_of(logs)).astype(np.float32)
 
 
 def _suspicious(
@@ -59,7 +61,7 @@ def _suspicious(
 ) -> Bools:
     """(B, N) tokens of the first pass that stand alone and belong to no family."""
     witnesses = 2 if len(passes) > 2 else 1
-    votes = np.zeros((passes[0].images, passes[0].grid[0] * passes[0].grid[1]), dtype=np.int32)
+    votes = np.zeros((passes[0].images, passes[0].size), dtype=np.int32)
     for one, (batch, place) in zip(passes, evidence, strict=True):
         alone = (batch > np.log(config.beyond_batch)) & (place > np.log(config.beyond_place)) & inner(one.grid)
         votes += on_grid(alone, one.grid, passes[0].grid)
@@ -69,11 +71,11 @@ def _suspicious(
     return np.asarray(suspicious)
 
 
-def _regions(tokens: Bools, grid: tuple[int, int]) -> list[Bools]:
+def _regions(tokens: Bools, grid: tuple[int, ...]) -> list[Bools]:
     """(N,) masks of the connected regions of one photo's ``tokens`` (N,)."""
     from scipy import ndimage
 
-    labels, count = ndimage.label(tokens.reshape(grid), structure=EIGHT)
+    labels, count = ndimage.label(tokens.reshape(grid), structure=touching(grid))
     return [(labels == at).reshape(-1) for at in range(1, count + 1)]
 
 
@@ -84,7 +86,7 @@ def _weighed(
     references of every pass, or the others would stay deceived."""
     sides = [on_grid(region[None], passes[0].grid, one.grid) for one in passes]
     beyond = [
-        (float(np.median(batch[photo, side[0]])), float(np.median(place[photo, side[0]])))
+        (_typical(batch[photo, side[0]]), _typical(place[photo, side[0]]))
         for side, (batch, place) in zip(sides, evidence, strict=True)
     ]
     best = max(beyond)
@@ -96,3 +98,7 @@ def _weighed(
         fence=1.0,
         beyond_place=float(np.exp(best[1])),
     )
+
+
+def _typical(logs: Float32) -> float:
+    return float(np.nan_to_num(median(logs), nan=-np.inf))  # a pass that knows none of these tokens sees nothing

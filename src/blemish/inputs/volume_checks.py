@@ -1,0 +1,161 @@
+"""What the volumes of a batch have in common, and where each one's working cube lies.
+
+It sees facts about volumes, not voxels; it changes nothing and words what a user should know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blemish.errors import ConfigError
+from blemish.inputs.volume_geometry import Geometry
+from blemish.inputs.volume_grid import Box
+
+__all__ = ["ALIGNMENTS", "Placing", "VolumeFacts", "differences", "other_scanners", "place"]
+
+Float64 = npt.NDArray[np.float64]
+
+ALIGNMENTS = ("none", "box")
+SPACING_APART = 0.1  # of the usual spacing by which one differs
+FLAT = 2.5  # ratio of a brain's longest to its shortest side in mm that no brain has
+ONE_PLACE = 0.6  # overlap of a brain's box with the batch's median box, above which it counts as registered
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """``box``: around the brain. ``modality``: "" if not known."""
+
+    path: str
+    geometry: Geometry
+    box: Box
+    modality: str = ""
+
+
+@dataclass(frozen=True)
+class Placing:
+    """``boxes``: which part of every volume becomes its cube. ``reason``: how they were placed, for the user."""
+
+    boxes: list[Box]
+    reason: str
+
+
+def other_scanners(facts: Sequence[VolumeFacts]) -> dict[str, str]:
+    """Path and reason of the volumes that cannot be compared with the rest: CT among MR, or MR among CT.
+
+    The majority stays; of two equal halves MR."""
+    tomograms = [one.path for one in facts if one.modality == "CT"]
+    if not tomograms or len(tomograms) == len(facts):
+        return {}
+    if len(tomograms) > len(facts) / 2:
+        kept = set(tomograms)
+        return {one.path: "not CT, as most volumes here are" for one in facts if one.path not in kept}
+    return dict.fromkeys(tomograms, "a CT among MR volumes; scan it with others of its kind")
+
+
+def differences(facts: Sequence[VolumeFacts], align: str) -> list[str]:
+    """Sentences on what differs in the batch: modality, spacing, shape, orientation, place. Empty if nothing does."""
+    said = []
+    kinds = Counter(one.modality for one in facts if one.modality)
+    if len(kinds) > 1:
+        listed = ", ".join(f"{count} {name}" for name, count in kinds.most_common())
+        said.append(f"The volumes are of different modalities ({listed}); each will look odd to the others.")
+    spacing = np.array([one.geometry.spacing for one in facts])
+    odd = (np.abs(spacing / np.median(spacing, axis=0) - 1) > SPACING_APART).any(axis=1)
+    if odd.any():
+        said.append(
+            f"{_of(odd)} have another spacing than the rest, for example {facts[int(odd.argmax())].path} "
+            f"({_mm(spacing[int(odd.argmax())])}; usual {_mm(np.median(spacing, axis=0))})."
+        )
+    extent = np.array([one.box.extent for one in facts]) * spacing
+    flat = extent.max(axis=1) > FLAT * extent.min(axis=1)
+    if flat.any():
+        said.append(
+            f"{_of(flat)} hold a brain of {_mm(extent[int(flat.argmax())])} by their headers, which no brain has: the "
+            "spacing is likely wrong." + ("" if align == "box" else " Use --align box, which does without it.")
+        )
+    shapes = Counter(one.geometry.ras_shape for one in facts)
+    if len(shapes) > 1:
+        said.append(f"The volumes have {len(shapes)} different shapes.")
+    axes = Counter(one.geometry.axes for one in facts)
+    if len(axes) > 1:
+        listed = ", ".join(f"{count} {name}" for name, count in axes.most_common())
+        said.append(f"The volumes are stored in different orientations ({listed}); all are turned to RAS.")
+    if align == "none" and not _registered(facts):
+        said.append(
+            "The brains do not lie at one place: the volumes are not registered. Use --align box, or register them."
+        )
+    return said
+
+
+def place(facts: Sequence[VolumeFacts], align: str, margin: float = 0.04) -> Placing:
+    """Where every volume's cube lies.
+
+    ``box``: the box of each brain is stretched to the cube, each axis by its own, with ``margin`` of its extent
+    around it: brains of different sizes then agree roughly, whatever their headers say of spacing.
+    ``none``: one scale in mm for all axes and volumes. Registered volumes keep their places in the scanner's (or
+    template's) coordinates; if their brains do not lie at one place, each is centred.
+    Raises ``ConfigError`` for another ``align``.
+    """
+    if align not in ALIGNMENTS:
+        raise ConfigError(f"--align is one of {', '.join(ALIGNMENTS)}; received {align!r}.")
+    if align == "box":
+        return Placing(
+            [one.box.enlarged(2 * margin) for one in facts], "the box around each brain, stretched to a cube"
+        )
+    low, high = _boxes_in_mm(facts)
+    if _registered(facts):
+        centres = np.broadcast_to((low.min(axis=0) + high.max(axis=0)) / 2, low.shape)
+        side = (high.max(axis=0) - low.min(axis=0)).max() * (1 + 2 * margin)
+        reason = "one cube in the volumes' common coordinates"
+    else:
+        centres = (low + high) / 2
+        side = (high - low).max() * (1 + 2 * margin)
+        reason = "a cube of one size around the middle of each brain, as they do not lie at one place"
+    boxes = []
+    for one, centre in zip(facts, centres, strict=True):
+        origin, spacing = _origin(one.geometry), np.array(one.geometry.spacing)
+        start = (centre - side / 2 - origin) / spacing + 0.5
+        stop = (centre + side / 2 - origin) / spacing + 0.5
+        boxes.append(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])))
+    return Placing(boxes, reason)
+
+
+def _registered(facts: Sequence[VolumeFacts]) -> bool:
+    """Whether the axes point the same way and every brain's box covers most of the batch's median box."""
+    turns = np.array([one.geometry.ras_affine[:3, :3] / one.geometry.spacing for one in facts])
+    if np.abs(turns - turns[0]).max() > 0.02:
+        return False
+    low, high = _boxes_in_mm(facts)
+    usual_low, usual_high = np.median(low, axis=0), np.median(high, axis=0)
+    shared = np.clip(np.minimum(high, usual_high) - np.maximum(low, usual_low), 0, None).prod(axis=1)
+    joined = (high - low).prod(axis=1) + (usual_high - usual_low).prod() - shared
+    return bool((shared / joined).min() >= ONE_PLACE)
+
+
+def _boxes_in_mm(facts: Sequence[VolumeFacts]) -> tuple[Float64, Float64]:
+    """Both ends of every brain's box, (n, 3) mm along the volume's own axes, from the scanner's origin."""
+    ends = []
+    for one in facts:
+        origin, spacing = _origin(one.geometry), np.array(one.geometry.spacing)
+        ends.append([origin + (np.array(end) - 0.5) * spacing for end in (one.box.start, one.box.stop)])
+    both = np.array(ends)
+    return both[:, 0], both[:, 1]
+
+
+def _origin(geometry: Geometry) -> Float64:
+    """(3,): the first voxel's centre in mm along the volume's own axes (oblique ones too)."""
+    affine = geometry.ras_affine
+    return np.asarray(np.linalg.solve(affine[:3, :3] / geometry.spacing, affine[:3, 3]))
+
+
+def _of(odd: npt.NDArray[np.bool_]) -> str:
+    return f"{int(odd.sum())} of {odd.size} volumes"
+
+
+def _mm(sides: Float64) -> str:
+    return " x ".join(f"{side:.3g}" for side in sides) + " mm"
