@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blemish.errors import ConfigError
@@ -57,6 +57,7 @@ def test_difference_is_that_of_half_of_the_photos() -> None:
     assert 0.5 <= (np.abs(line(SPREAD) - batch) <= line.difference + 1e-12).mean() < 0.9
 
 
+@example([2.2250738585e-313], 1.0, 1.0)  # next to nothing: the scale would be infinite
 @given(st.lists(st.floats(0, 2), min_size=1, max_size=30), st.floats(0.1, 10), st.floats(-1, 1))
 def test_it_keeps_the_order_and_is_finite(values: list[float], scale: float, offset: float) -> None:
     line = line_through(values, scale * np.array(values) + offset)

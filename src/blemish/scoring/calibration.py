@@ -52,7 +52,8 @@ def line_through(frozen: npt.ArrayLike, batch: npt.ArrayLike) -> Line:
         )
     if len(x) < FEWEST:
         middle = float(np.median(x)), float(np.median(y))
-        return _line(middle[1] / middle[0] if min(middle) > 0 else 1.0, x, y)
+        # a score next to nothing says as little of the scale as none, and dividing by it would overflow
+        return _line(middle[1] / middle[0] if min(middle) > EQUAL else 1.0, x, y)
     across, up = np.quantile(x, ORDINARY), np.quantile(y, ORDINARY)
     first, second = np.triu_indices(len(ORDINARY), 1)
     run, rise = across[second] - across[first], up[second] - up[first]
