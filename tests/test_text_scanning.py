@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from blemish.config import ScanConfig, TextConfig
+from blemish import text_scorers
+from blemish.config import ScanConfig, TextConfig, VerdictConfig
 from blemish.diagnosing import diagnose
-from blemish.errors import BackboneError, ConfigError, InputError
+from blemish.errors import BackboneError, ConfigError, InputError, RunError
 from blemish.extending import Earlier
 from blemish.features import clip
 from blemish.features.clip_views import windows
@@ -25,14 +26,14 @@ from blemish.learning.anomalyclip import AnomalyClip
 from blemish.learning.aprilgan import AprilGan
 from blemish.learning.aprilgan_shots import few_shot, remember
 from blemish.rejudging import rejudge
-from blemish.result import Result, upsample
+from blemish.result import Decision, Result, upsample
 from blemish.scanning import scan
 from blemish.scoring import text as by_text
 from blemish.scoring.prompts import ensemble
 from blemish.scoring.text import Views
 from blemish.teaching import teach
 from clip_models import save_clip
-from photos import write_parts
+from photos import part, write_parts
 
 PHOTOS = 6
 HALF = 2e-3  # features are kept in half precision
@@ -104,10 +105,29 @@ def test_few_photos(count: int, home: Path, scanned: Callable[..., Result], tmp_
     result = scanned(f"few{count}")
     alone = {photo.path: photo.score for photo in scanned().scored}
     assert len(result.scored) == count
+    assert {photo.verdict for photo in result.scored} == {"unsure"}  # nothing says from which score on
+    assert all("--threshold" in photo.reason for photo in result.scored)
     assert result.save(tmp_path / "run").is_dir()
     assert result.scores["0.png"] != alone["0.png"]  # flawed here, sound there
     if count > 1:
         assert result.scores["1.png"] == alone["1.png"]  # nothing but the photo itself decides
+
+
+def test_few_photos_and_a_threshold(home: Path, scanned: Callable[..., Result]) -> None:
+    write_parts(home / "one", 1)
+    (score,) = scanned("one").scores.values()
+    for threshold, call in ((score - 0.01, "blemished"), (score + 0.01, "ok")):
+        config = ScanConfig(verdict=VerdictConfig(threshold=threshold))
+        result = scanned("one", config=config)
+        assert result.photos[0].verdict == call
+        assert result.judgement is not None and "score the same" not in result.judgement.sentence
+
+
+def test_photos_that_all_score_alike_can_all_be_flawed(home: Path, scanned: Callable[..., Result]) -> None:
+    (home / "alike").mkdir()
+    for at in range(12):
+        shutil.copy(home / "parts" / "2.png", home / "alike" / f"{at}.png")
+    assert {photo.verdict for photo in scanned("alike").scored} == {"unsure"}
 
 
 def test_features_are_kept_and_serve_other_words(scanned: Callable[..., Result]) -> None:
@@ -140,6 +160,37 @@ def test_marked_flaws_count(good: bool, scanned: Callable[..., Result], home: Pa
     assert result.photos[0].path in ("2.png", "4.png")  # the same stain
     assert 0 <= min(result.scores.values()) <= max(result.scores.values()) <= 1
     assert result.maps["2.png"][16:24, 4:12].mean() > result.maps["2.png"].mean()
+
+
+def test_windows_that_do_not_fit_a_narrow_photo_are_left_out(home: Path, scanned: Callable[..., Result]) -> None:
+    (home / "strips").mkdir()
+    for at in range(3):
+        Image.fromarray(part(at, at == 1, (64, 512))).save(home / "strips" / f"{at}.png")
+    marked = {"defects": (str(home / "strips" / "1.png"),), "masks": ("8,32,24,48",)}
+    result = scanned("strips", config=ScanConfig(size=96), **marked)  # 4 x 34 patches: none of 7 x 7
+    assert len(result.scored) == 3
+
+
+def test_examples_are_counted_once_and_are_good(scanned: Callable[..., Result], home: Path, tmp_path: Path) -> None:
+    one = str(home / "good" / "0.png")
+    with pytest.raises(InputError, match="given before"):
+        scanned(good=(one,), defects=(one,), masks=("8,32,24,48",))
+    assert "8 good photos" in scanned(good=(str(home / "good"),)).manifest["resolved"]["told"]
+    shutil.copytree(home / "parts", tmp_path / "data" / "test" / "bad")
+    with pytest.raises(InputError, match="labelled data set"):
+        scanned(good=(str(tmp_path / "data"),))
+
+
+def test_scores_that_are_no_numbers(scanned: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_scorers._WinClip, "score", lambda *_: (float("nan"), np.zeros((4, 4), np.float32)))
+    with pytest.raises(RunError, match="is no number"):
+        scanned()
+
+
+def test_other_runs_are_neither_extended_nor_decided_about(home: Path, scanned: Callable[..., Result]) -> None:
+    text = TextConfig("nut", clip=str(home / "clip"))
+    with pytest.raises(ConfigError, match="judges each on its own"):
+        scan(home / "parts", method="text", text=text, decisions=[Decision("defect", (("0.png", ""),))])
 
 
 def test_prompts_of_ones_own(scanned: Callable[..., Result], tmp_path: Path) -> None:

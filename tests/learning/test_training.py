@@ -20,7 +20,7 @@ from blemish.learning.checkpoint import Epoch
 from blemish.learning.course import Course
 from blemish.learning.prompt_file import Seen
 from blemish.learning.prompt_view import PromptModel
-from blemish.learning.training import TrainConfig, train
+from blemish.learning.training import TrainConfig, _draws, train
 from blemish.learning.training_set import TrainingSet
 from blemish.progress import Silent
 from blemish.scoring.prompts import Ensemble
@@ -187,6 +187,19 @@ def test_too_few_photos_to_hold_any_out(models: dict[str, PromptModel]) -> None:
     trained = train(models["april-gan"], data_for(models["april-gan"]), replace(STOPPING, holdout=0.03))
     assert trained.history[0].held_out is None and trained.stopped_at == STOPPING.epochs
     assert "Too few photos" in trained.notes[0] and trained.why == "all epochs were run"
+
+
+def test_balanced_epochs_have_as_many_good_photos_as_defective_ones() -> None:
+    labels = np.array([True, True] + [False] * 8)
+    learning = np.arange(10)
+    drawn = _draws(learning, labels, TrainConfig())
+    for epoch in (1, 2, 3):
+        rows = drawn(epoch)
+        assert labels[rows].sum() == 2 and len(rows) == 4
+        assert np.array_equal(rows, drawn(epoch))  # a training that goes on draws the same
+    assert len({row for epoch in range(1, 20) for row in drawn(epoch)}) == 10  # each time others, in the end all
+    assert len(_draws(learning, labels, TrainConfig(balance=False))(1)) == 10
+    assert len(_draws(learning, ~labels, TrainConfig())(1)) == 10  # more defective than good: all are taken
 
 
 def test_an_average_lags_behind(models: dict[str, PromptModel]) -> None:
