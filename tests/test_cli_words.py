@@ -133,8 +133,8 @@ def test_settings_of_words_in_a_file(
     ("typed", "code", "message"),
     [
         (["--out", "mine", "--overwrite"], 2, "needs a folder of its own"),  # decisions and lessons would be lost
-        (["--extend", "mine"], 2, "judges each on its own"),
-        (["--decisions", "mine"], 2, ""),
+        (["--extend", "mine"], 2, "--extend belongs to"),
+        (["--decisions", "mine"], 2, "--decisions belongs to"),
         ([], 0, "plates-text"),  # beside the run that compared them
     ],
 )
@@ -154,6 +154,5 @@ def test_a_scan_by_words_takes_no_other_runs_place(
     photos = "bolts" if "--extend" in typed else plates
     done = call(monkeypatch, "scan", photos, *said, *typed)
     out, err = capsys.readouterr()
-    if "--decisions" not in typed:  # an empty file of decisions decides nothing
-        assert done == code and message in out + err
+    assert done == code and message in out + err
     assert contents(mine) == before

@@ -16,7 +16,7 @@ from PIL import Image
 from blemish import text_scorers
 from blemish.config import ScanConfig, TextConfig, VerdictConfig
 from blemish.diagnosing import diagnose
-from blemish.errors import BackboneError, ConfigError, InputError, RunError
+from blemish.errors import BackboneError, ConfigError, InputError, OutputError, RunError
 from blemish.extending import Earlier
 from blemish.features import clip
 from blemish.features.clip_views import windows
@@ -27,6 +27,7 @@ from blemish.learning.aprilgan import AprilGan
 from blemish.learning.aprilgan_shots import few_shot, remember
 from blemish.rejudging import rejudge
 from blemish.result import Decision, Result, upsample
+from blemish.run_folder import read_manifest
 from blemish.scanning import scan
 from blemish.scoring import text as by_text
 from blemish.scoring.prompts import ensemble
@@ -175,10 +176,21 @@ def test_examples_are_counted_once_and_are_good(scanned: Callable[..., Result], 
     one = str(home / "good" / "0.png")
     with pytest.raises(InputError, match="given before"):
         scanned(good=(one,), defects=(one,), masks=("8,32,24,48",))
+    shutil.copytree(home / "good", tmp_path / "twins")
+    shutil.copy(one, tmp_path / "twins" / "twin.png")
+    assert "8 good photos" in scanned(good=(str(tmp_path / "twins"), one)).manifest["resolved"]["told"]
     assert "8 good photos" in scanned(good=(str(home / "good"),)).manifest["resolved"]["told"]
     shutil.copytree(home / "parts", tmp_path / "data" / "test" / "bad")
-    with pytest.raises(InputError, match="labelled data set"):
-        scanned(good=(str(tmp_path / "data"),))
+    for part_of_it in ("data", "data/test"):
+        with pytest.raises(InputError, match="labelled data set"):
+            scanned(good=(str(tmp_path / part_of_it),))
+
+
+def test_a_run_that_compared_photos_is_not_replaced(scanned: Callable[..., Result], home: Path, tmp_path: Path) -> None:
+    run = scan(home / "parts", backbone="mock", families="off", cache=False).save(tmp_path / "run")
+    with pytest.raises(OutputError, match="needs a folder of its own"):
+        scanned().save(run, overwrite=True)
+    assert read_manifest(run)["config"]["method"] == "mutual"
 
 
 def test_scores_that_are_no_numbers(scanned: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,12 +232,22 @@ def test_broken_photos_are_listed(scanned: Callable[..., Result], home: Path) ->
         ({"class_name": "..."}, ConfigError, "named in words"),
         ({"good": ("nowhere.png",)}, InputError, "no photo 'nowhere.png'"),
         ({"defects": ("nowhere.png",), "masks": ("0,0,9,9",)}, InputError, "no photo"),
+        ({"prompts": "bad.toml"}, ConfigError, "templates must be a list"),
+        ({"prompts": "many.toml"}, ConfigError, "at most 10,000"),
         ({"prompts": "nowhere.toml"}, ConfigError, "Cannot read the prompts"),
     ],
 )
 def test_what_cannot_be_said(
-    said: dict[str, Any], error: type[Exception], message: str, scanned: Callable[..., Result]
+    said: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    scanned: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.toml").write_text("[winclip]\ntemplates = 5\n")
+    Path("many.toml").write_text("[winclip]\nanomalous = [" + ", ".join(['"bent {}"'] * 1000) + "]\n")
     with pytest.raises(error, match=message):
         scanned(**said)
 

@@ -219,7 +219,7 @@ def _budget(
     if left < LEAST_FOR_ARRAYS:
         needed = (total - left + LEAST_FOR_ARRAYS) / 2**20
         raise ConfigError(
-            f"{total / 2**20:.0f} MiB of memory are too little for {config.backbone} at "
+            f"{total / 2**20:.0f} MiB of memory are too little for {branches[0].backbone.facts.name} at "
             f"{branches[0].shape[1]} x {branches[0].shape[0]} pixels and photos of {largest.width} x {largest.height}: "
             f"allow --memory {needed:.0f}MiB or reduce --size."
         )

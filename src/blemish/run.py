@@ -28,7 +28,7 @@ from blemish.paths import (
 )
 from blemish.progress import Progress, Silent
 from blemish.result import Photo, Result
-from blemish.run_folder import check_out, staging, why_not_written
+from blemish.run_folder import check_out, require_same_method, staging, why_not_written
 from blemish.sinks.names import beside
 
 __all__ = ["Unchanged", "link", "read_rows", "save_result", "summary", "write_exports", "write_sinks"]
@@ -44,6 +44,7 @@ def save_result(
 ) -> Path:
     """Write every sink of a result and the manifest, the manifest last. See ``Result.save``."""
     out = check_out(out, Path(result.manifest["source"]), overwrite)
+    require_same_method(out, result.manifest["config"].get("method", "mutual"))
     with staging(out, overwrite) as folder:
         write_sinks(result, folder, out, maps or result.manifest["config"]["maps"], progress or Silent())
     return out

@@ -220,10 +220,15 @@ def _examples(config: TextConfig, plan: Plan, clock: Clock) -> list[Example]:
         for one, mask in zip(steps, masks, strict=True):
             if isinstance(one, Failed):
                 raise InputError(f"The example {one.path!r} cannot be read: {one.reason}. Give another photo.")
-            if one.ready.sha256 in known:
-                raise InputError(f"The example {one.ready.file.path!r} was given before; a photo is an example once.")
+            again = one.ready.sha256 in known
+            if again and mask is not None:
+                raise InputError(
+                    f"The example {one.ready.file.path!r} was given before. A photo is good or it has a defect; draw "
+                    "all of its defects on one mask."
+                )
+            if not again:  # a good photo that is there twice counts once
+                found.append(Example(one.ready.file.path, one.seen[0], one.ready.pixels[0], mask))
             known.add(one.ready.sha256)
-            found.append(Example(one.ready.file.path, one.seen[0], one.ready.pixels[0], mask))
             advance(1)
     return found
 
@@ -233,10 +238,11 @@ def _listed(given: str) -> list[PhotoFile]:
     place = Path(given).expanduser()
     if not place.is_dir():
         return [_photo(given)]
-    if (place / "ground_truth").is_dir() or (place / "test").is_dir():
+    whole = place.parent if place.name == "test" else place
+    if (whole / "ground_truth").is_dir() or (whole / "test" == place) or (place / "test").is_dir():
         raise InputError(
             f"{given!r} is a labelled data set, so not all of its photos are good. Give its folder of good ones, such "
-            f"as {str(place / 'train' / 'good')!r}."
+            f"as {str(whole / 'train' / 'good')!r}."
         )
     return [PhotoFile(str(place / photo.path), photo.file) for photo in find_photos(place)[0]]
 

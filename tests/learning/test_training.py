@@ -20,7 +20,7 @@ from blemish.learning.checkpoint import Epoch
 from blemish.learning.course import Course
 from blemish.learning.prompt_file import Seen
 from blemish.learning.prompt_view import PromptModel
-from blemish.learning.training import TrainConfig, _draws, train
+from blemish.learning.training import TrainConfig, _draws, _held_out, train
 from blemish.learning.training_set import TrainingSet
 from blemish.progress import Silent
 from blemish.scoring.prompts import Ensemble
@@ -200,6 +200,28 @@ def test_balanced_epochs_have_as_many_good_photos_as_defective_ones() -> None:
     assert len({row for epoch in range(1, 20) for row in drawn(epoch)}) == 10  # each time others, in the end all
     assert len(_draws(learning, labels, TrainConfig(balance=False))(1)) == 10
     assert len(_draws(learning, ~labels, TrainConfig())(1)) == 10  # more defective than good: all are taken
+
+
+def test_what_is_held_out_of_balanced_epochs_counts_both_kinds_alike(models: dict[str, PromptModel]) -> None:
+    """Of nine good photos and a defective one, a loss of all would ask for "nothing is defective"."""
+    model = models["april-gan"]
+    data = data_for(model)
+    texts = torch.stack([model.text(word) for word in data.words])
+    good, defective = np.flatnonzero(~data.labels), np.flatnonzero(data.labels)
+    held = np.concatenate([good, defective[:1]])
+    balanced, plain = TrainConfig(batch=64), TrainConfig(batch=64, balance=False)
+    of_good, of_defective = (_held_out(model, texts, data, rows, plain, 1) for rows in (good, defective[:1]))
+    assert _held_out(model, texts, data, held, balanced, 1) == pytest.approx((of_good + of_defective) / 2)
+
+
+def test_fewer_epochs_than_are_done_begin_anew(models: dict[str, PromptModel], tmp_path: Path) -> None:
+    model = models["april-gan"]
+    data, file = data_for(model), tmp_path / "state"
+    train(model, data, replace(ALL, epochs=3), checkpoint=file)
+    again = train(model, data, replace(ALL, epochs=2), checkpoint=file)
+    fresh = train(model, data, replace(ALL, epochs=2))
+    assert any("begun anew" in note for note in again.notes)
+    assert same(weights_of(again.model), weights_of(fresh.model))
 
 
 def test_an_average_lags_behind(models: dict[str, PromptModel]) -> None:

@@ -35,7 +35,10 @@ def scan(
         Path, typer.Argument(help="A folder of photos of one product, or a CSV with a column image_path.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The run folder to write; default: FOLDER-blemish, or the run that is extended.")
+        Path | None,
+        typer.Option(
+            help="The run folder to write; default: FOLDER-blemish (-text, -prompt by words), or what is extended."
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -57,7 +60,9 @@ def scan(
     join: Annotated[
         bool | None, typer.Option("--join/--separate", help="Match all layers at once, or one by one.")
     ] = None,
-    fit: Annotated[str | None, typer.Option(help="keep: the batch's median shape; stretch: a square.")] = None,
+    fit: Annotated[
+        str | None, typer.Option(help="keep: the batch's median shape; stretch: a square, the default of prompt.")
+    ] = None,
     image_score: Annotated[
         str | None, typer.Option(help="max, as published, or excess over the usual at its place.")
     ] = None,
@@ -136,15 +141,11 @@ def scan(
     from blemish.config import ScanConfig, read_config
     from blemish.extending import Earlier
 
-    if extend and method not in (None, "mutual"):
-        raise ConfigError(
-            f"A run is extended by comparing its photos with new ones; --method {method} judges each on its own. Scan "
-            "the new photos by themselves."
-        )
     earlier = Earlier.read(extend, folder) if extend else None
     by_words = {"class_name": class_name, "model": model, "clip": clip, "prompts": prompts}
     examples = {"good": tuple(good or ()), "defects": tuple(defect or ()), "masks": tuple(mask or ())}
     settings_before = read_config(config) if config else earlier.config if earlier else ScanConfig()
+    _require_comparing(method or settings_before.method, extend, decisions)
     settings = settings_before.updated(
         backbone=backbone,
         size=size,
@@ -290,6 +291,17 @@ def _verdict(
     if any(one is not None for one in said):
         return VerdictConfig(*said, max_unsure=most)
     return replace(before, max_unsure=most)
+
+
+def _require_comparing(method: str, extend: Path | None, decisions: Path | None) -> None:
+    """Raises ``ConfigError`` for what only photos have that are compared with each other."""
+    if method == "mutual" or not (extend or decisions):
+        return
+    option = "--extend" if extend else "--decisions"
+    raise ConfigError(
+        f"{option} belongs to a scan that compares photos with each other; --method {method} judges each on its own. "
+        "Scan the photos by themselves."
+    )
 
 
 def _text(before: TextConfig, said: dict[str, Any]) -> TextConfig | None:

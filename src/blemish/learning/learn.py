@@ -93,7 +93,9 @@ def learn(
     seen = see(model, read, size, room, device=device, cache=cache, progress=progress)
     unreadable = [f"{path} cannot be read and was left out: {why}" for path, why in seen.unreadable.items()]
     if seen.again:
-        notes.append(f"{seen.again} photos were there already, byte by byte; each counts once")
+        were = "photos were" if seen.again > 1 else "photo was"
+        said = f", as its first source has it ({seen.disputed} with another label)" if seen.disputed else ""
+        notes.append(f"{seen.again} {were} there already, byte by byte; each counts once{said}")
         _tell(progress, notes[-1:])
     _tell(progress, unreadable)
     trained = train(model, seen.data, config, checkpoint=checkpoint_of(out), progress=progress)

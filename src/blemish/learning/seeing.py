@@ -45,11 +45,12 @@ class Room:
 @dataclass(frozen=True)
 class SeenPhotos:
     """``unreadable``: path -> why. ``again``: photos whose bytes had been seen before; each counts once, or one that is
-    held out would have been learned from."""
+    held out would have been learned from. ``disputed``: those of them that had the other label then."""
 
     data: TrainingSet
     unreadable: dict[str, str]
     again: int
+    disputed: int
 
 
 def working_size(asked: int | None, pair: ClipPair) -> tuple[int, int]:
@@ -99,8 +100,8 @@ def see(
     Raises ``InputError`` if a mask cannot be read, or no good or no defective photo is left."""
     photos = sum(len(source.items) for source in sources)
     filling, unreadable = Filling(photos, size, room.budget), {}
-    known: set[str] = set()
-    again = 0
+    known: dict[str, bool] = {}  # digest -> label
+    again = disputed = 0
     eyes = Branch(view(model, size[0]), size, radii=(), join=False, device=device)
     kept: list[Source] = []
     with progress.stage("seeing photos", photos) as advance:
@@ -120,8 +121,9 @@ def see(
                         unreadable[str(item.photo.file)] = done.reason
                     elif done.ready.sha256 in known:
                         again += 1
+                        disputed += known[done.ready.sha256] != item.label
                     else:
-                        known.add(done.ready.sha256)
+                        known[done.ready.sha256] = item.label
                         readable.append(item)
                         (seen,) = done.seen
                         filling.add(
@@ -138,9 +140,14 @@ def see(
     try:
         require_both(kept)
     except InputError as error:
-        first = next(iter(unreadable.items()), ("", ""))
-        raise InputError(f"{error} {len(unreadable)} photos cannot be read, first {first[0]!r}: {first[1]}.") from error
-    return SeenPhotos(filling.done(), unreadable, again)
+        why = ""
+        if unreadable:
+            first, reason = next(iter(unreadable.items()))
+            why = f" {len(unreadable)} photos cannot be read, first {first!r}: {reason}."
+        if disputed:
+            why += f" {disputed} are good in one source and defective in another; the first source counts."
+        raise InputError(f"{error}{why}") from error
+    return SeenPhotos(filling.done(), unreadable, again, disputed)
 
 
 def _bytes_a_photo(model: PromptModel, size: tuple[int, int]) -> int:

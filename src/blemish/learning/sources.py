@@ -178,7 +178,9 @@ def _of_truth(path: Path, words: str) -> Source:
 
 def _beside_photos(photo: PhotoFile) -> PhotoFile:
     """What `blemish synth` and others write: a CSV beside the folder ``photos``, with paths in that folder."""
-    other = photo.file.parent / "photos" / photo.file.name
+    parts = PurePosixPath(photo.path).parts
+    above = photo.file.parents[len(parts) - 1] if len(parts) <= len(photo.file.parents) else photo.file.parent
+    other = above / "photos" / photo.path
     return PhotoFile(photo.path, other) if not photo.file.exists() and other.is_file() else photo
 
 

@@ -119,7 +119,9 @@ def train(
     if checkpoint is not None:
         state, why_not = file_of.read(checkpoint, fingerprint, course.shapes)
         notes += [why_not] if why_not else []
-        if state is not None:
+        if state is not None and len(state.history) > config.epochs:
+            notes.append(f"{checkpoint.name} is beyond epoch {config.epochs}, so the training is begun anew")
+        elif state is not None:
             course.restore(state)
             notes.append(f"Taken up after epoch {len(course.history)} of {config.epochs}")
     for note in notes:
@@ -172,13 +174,18 @@ def _loss(model: PromptModel, texts: Tensor | None, batch: Batch) -> Tensor:
 def _held_out(
     model: PromptModel, texts: Tensor | None, data: TrainingSet, held: Rows, config: TrainConfig, number: int
 ) -> float:
-    total = believed = 0.0
-    for rows in _slices(held, config.batch):
-        batch = data.batch(rows, next(iter(model.learned.values())).device, config.targets, config.weigh)
-        loss = finite(_loss(model, texts, batch), f"epoch {number}, on the photos that are held out")
-        share = len(rows) if batch.photo_weights is None else float(batch.photo_weights.sum())
-        total, believed = total + float(loss) * share, believed + share
-    return total / believed if believed else 0.0
+    """The mean loss; of balanced epochs the mean of both kinds' means, or "nothing is defective" would be best."""
+    defective = data.labels[held]
+    means = []
+    for kind in (held[defective], held[~defective]) if config.balance else (held,):
+        total = believed = 0.0
+        for rows in _slices(kind, config.batch):
+            batch = data.batch(rows, next(iter(model.learned.values())).device, config.targets, config.weigh)
+            loss = finite(_loss(model, texts, batch), f"epoch {number}, on the photos that are held out")
+            share = len(rows) if batch.photo_weights is None else float(batch.photo_weights.sum())
+            total, believed = total + float(loss) * share, believed + share
+        means += [total / believed] if believed else []
+    return sum(means) / len(means) if means else 0.0
 
 
 def _parted(labels: npt.NDArray[np.bool_], groups: Rows, config: TrainConfig) -> tuple[Rows, Rows]:

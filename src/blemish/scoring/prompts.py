@@ -121,15 +121,15 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
 
 def _ensemble(table: Mapping[str, Any]) -> Ensemble:
     known = [field.name for field in fields(Ensemble)]
-    texts = sum(len(table.get(side, ())) for side in ("normal", "anomalous")) * len(table.get("templates", ()))
-    if texts > MOST:
-        raise ConfigError(
-            f"states and templates make {texts:,} texts, of which at most {MOST:,} are read. Give fewer of either."
-        )
     if unknown := sorted(set(table) - set(known)):
         raise ConfigError(f"prompts have no entry {', '.join(unknown)}; known are {', '.join(known)}.")
     for key in ("normal", "anomalous", "templates"):
         _check_list(key, table.get(key, []))
+    texts = sum(len(table[side]) for side in ("normal", "anomalous")) * len(table["templates"])
+    if texts > MOST:
+        raise ConfigError(
+            f"states and templates make {texts:,} texts, of which at most {MOST:,} are read. Give fewer of either."
+        )
     for key, kind in (("subject", str), ("unit_mean", bool), ("sha256", list)):
         if key in table and not isinstance(table[key], kind):
             raise ConfigError(f"{key} must be {_KINDS[kind]}; received {table[key]!r}.")

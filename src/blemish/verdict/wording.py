@@ -51,14 +51,14 @@ def sentence(said: Said) -> str:
 
 
 def _called(said: Said) -> str:
+    photos = f"{said.photos} photo{'s' * (said.photos != 1)}"
     if said.blemished:
-        photos = f"{said.photos} photo{'s' * (said.photos != 1)}"
         return f"{said.blemished} of {photos} {'is' if said.blemished == 1 else 'are'} blemished"
     if said.asked or said.above:
-        return f"None of {said.photos} photos is surely blemished"
+        return f"None of {photos} is surely blemished"
     if not said.own:
-        return f"None of {said.photos} photos is called blemished"
-    return f"Nothing here stands out: none of {said.photos} photos is called blemished"
+        return f"None of {photos} is called blemished"
+    return f"Nothing here stands out: none of {photos} is called blemished"
 
 
 def _meaning(rate: Interval) -> str:
