@@ -27,6 +27,7 @@ import nibabel as nib
 import volume_files as made
 from blemish.result import ColourScale, Photo
 from blemish.sinks import report
+from blemish.sinks.report_scripts import source_of
 from blemish.sinks.report_volumes import BUDGET, Shown, copy_of, volumes_page
 from blemish.sinks.slices import three_planes
 from test_report import EVIL
@@ -66,7 +67,7 @@ def page_of(volumes: dict[str, Any], probe: str = "") -> str:
         "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
         f"script-src {hashes}; base-uri 'none'; form-action 'none'"
     )
-    style = "".join(report._source(name) for name in ("report.css", "report_verdict.css")) + str(volumes["style"])
+    style = "".join(source_of(name) for name in ("report.css", "report_verdict.css")) + str(volumes["style"])
     section = report._template("report_volumes.html").render(volumes=volumes)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Volumes</title>'

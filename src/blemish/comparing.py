@@ -146,18 +146,23 @@ def together(
     embeddings: Float32,
     config: ScanConfig,
     decisions: Sequence[Decision],
+    *,
+    inside: Bools | None = None,
 ) -> Compared:
     """The families and scores of the batch. ``paths``, ``sha256`` and ``embeddings`` (B, E) are in the parts' order.
 
-    ``decisions``: what the user has said about families of these photos before."""
+    ``decisions``: what the user has said about families of these photos before. ``inside``: (B, x, y, z), of volumes
+    the cells that count."""
     found, numbers, looks = _families(parts, len(paths), branches, config)
     rescoring = Rescoring(
         parts=tuple(Part(part.scores, part.passes, part.k, own) for part, own in zip(parts, numbers, strict=True)),
         of_backbone=parts[0].of_backbone,
         shape=_scored_at(parts[0].grids, branches[0].shape),
-        image_score=config.image_score,
+        image_score=config.image_score if inside is None or config.image_score != "max" else "top",
         rscin=config.rscin,
         embeddings=embeddings,
+        inside=inside,
+        places=inside is not None and config.volumes.places,
     )
     families = decided(describe(found, parts[0].grids[0][0], paths, sha256), decisions, looks)
     families = with_effect(families, rescoring, paths)

@@ -12,15 +12,19 @@ from typing import Any
 from blemish.errors import ConfigError
 from blemish.rule_config import FamilyConfig, VerdictConfig, parse_share
 from blemish.text_config import TextConfig
+from blemish.volume_config import VolumeConfig
 
 __all__ = [
     "COMPARING",
     "EXPORTS",
+    "PHOTOS_ONLY",
     "FamilyConfig",
     "ScanConfig",
     "TextConfig",
     "VerdictConfig",
+    "VolumeConfig",
     "parse_bytes",
+    "parse_radius",
     "parse_share",
     "read_config",
     "with_options",
@@ -62,6 +66,7 @@ class ScanConfig:
     cache: bool = True  # keep features in the user's cache, so that the next scan of a photo is quick
     method: str = "mutual"  # mutual: photos are compared with each other; text: with words; prompt: a learned model
     text: TextConfig = field(default_factory=TextConfig)  # of the methods text and prompt
+    volumes: VolumeConfig = field(default_factory=VolumeConfig)  # where the folder holds volumes instead of photos
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -190,6 +195,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "families": (FamilyConfig,),
     "verdict": (VerdictConfig,),
     "text": (TextConfig,),
+    "volumes": (VolumeConfig,),
 }
 
 
@@ -207,11 +213,14 @@ def _parsed(name: str, value: Any) -> Any:
     return value
 
 
-_TABLES: dict[str, type[FamilyConfig] | type[VerdictConfig] | type[TextConfig]] = {
+_Table = FamilyConfig | VerdictConfig | TextConfig | VolumeConfig
+_TABLES: dict[str, type[_Table]] = {
     "families": FamilyConfig,
     "verdict": VerdictConfig,
     "text": TextConfig,
+    "volumes": VolumeConfig,
 }
+PHOTOS_ONLY = ("size", "fit", "radii", "subset", "screen", "executor", "ray_address")  # volumes have no use for them
 COMPARING = (  # settings of how photos are compared with each other
     "backbone",
     "layers",
@@ -228,7 +237,7 @@ COMPARING = (  # settings of how photos are compared with each other
 )
 
 
-def _table(name: str, values: dict[str, Any]) -> FamilyConfig | VerdictConfig | TextConfig:
+def _table(name: str, values: dict[str, Any]) -> _Table:
     """From a TOML table or a run's manifest."""
     known = [field.name for field in fields(_TABLES[name])]
     if unknown := sorted(set(values) - set(known)):
@@ -256,6 +265,16 @@ def parse_subset(text: str) -> int:
         return int(text)
     except ValueError as error:
         raise ConfigError(f"subset takes a number of photos such as 200, or all; received {text!r}.") from error
+
+
+def parse_radius(text: str) -> int:
+    """``all`` or a number of cells. Raises ``ConfigError``."""
+    if text.strip().lower() == "all":
+        return -1
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ConfigError(f"--radius takes a number of cells such as 2, or all; received {text!r}.") from error
 
 
 def parse_bytes(text: str) -> int:

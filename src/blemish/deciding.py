@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from blemish import run_cache, taught
+from blemish import run_cache, taught, volume_file
 from blemish.decisions import read_decisions
 from blemish.errors import InputError
 from blemish.family_facts import decided, excluded
-from blemish.paths import RUN_CACHE, RUN_TAUGHT
+from blemish.paths import RUN_CACHE, RUN_TAUGHT, RUN_VOLUMES
 from blemish.progress import Progress, Silent
 from blemish.renewing import Renewal, renew, require_renewable
 from blemish.result import Decision, Family, Result
@@ -80,6 +80,8 @@ def decide(
         known = known.with_base(new_maps, cache.paths)
         new_maps = known.maps
         keep[RUN_TAUGHT] = known.write
+    of_volumes = bool(manifest.get("resolved", {}).get("volumes"))
+    volumes = volume_file.read(run / RUN_VOLUMES) if of_volumes else None
     scores = cache.rescoring.image_scores(new_maps)
     rows = read_rows(run)
     result = renew(
@@ -97,8 +99,9 @@ def decide(
             decisions=tuple(decisions),
             said=known.said if known else {},
             pixels=cache.pixels,
-            jpeg=cache.jpeg,
+            jpeg=None if of_volumes else cache.jpeg,
             keep=keep,
+            volumes=volumes,
         ),
         progress or Silent(),
     )

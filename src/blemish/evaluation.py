@@ -32,7 +32,7 @@ from blemish.metrics.ranking import (
     rank_counts,
 )
 from blemish.progress import Advance, Progress, Silent
-from blemish.run_folder import read_manifest
+from blemish.run_folder import read_manifest, require_photos
 from blemish.sinks.names import beside
 
 __all__ = ["Evaluation", "Row", "evaluate"]
@@ -124,7 +124,7 @@ def evaluate(
 
 
 def _read_run(run: Path) -> list[_Photo]:
-    read_manifest(run)
+    require_photos(read_manifest(run), run, "evaluated")
     try:
         with (run / "results.csv").open(encoding="utf-8-sig", newline="") as file:
             # in the order of names, so that resamples do not depend on the ranking

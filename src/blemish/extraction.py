@@ -40,7 +40,9 @@ __all__ = [
     "activations",
     "each",
     "extract",
+    "in_order",
     "largest_shape",
+    "prepare_thread",
 ]
 
 AHEAD = 4  # photos begun beyond one a thread, so that no thread waits while a slow photo holds up the order
@@ -48,6 +50,7 @@ AHEAD = 4  # photos begun beyond one a thread, so that no thread waits while a s
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
 T = TypeVar("T")
+One = TypeVar("One")
 
 
 @dataclass
@@ -278,12 +281,13 @@ def _one_a_thread(
     torch_threads = torch.get_num_threads()
     with _room_for_networks(branches, budget) as workers:
         try:
-            yield from _in_order(work, photos, workers, stop, prepare=_prepare_thread)
+            yield from in_order(work, photos, workers, stop, prepare=prepare_thread)
         finally:
             torch.set_num_threads(torch_threads)
 
 
-def _prepare_thread() -> None:
+def prepare_thread() -> None:
+    """For threads that each work on a photo, or volume, of their own: see ``_one_a_thread``."""
     torch.set_num_threads(1)
     # glibc gives freed memory back to the system, and gets it again page by page for the next photo (5 ms), unless a
     # block of nearly 32 MiB has been freed before: then it keeps as much.
@@ -307,7 +311,7 @@ def _batched(
     photos: Sequence[PhotoFile], branches: Sequence[Branch], read: _Read, size: int, decoders: int
 ) -> Generator[Finished | Failed, None, None]:
     """Threads decode ahead; the network takes ``size`` photos a call."""
-    with closing(_in_order(read, photos, decoders, threading.Event())) as items:
+    with closing(in_order(read, photos, decoders, threading.Event())) as items:
         while group := list(islice(items, size)):
             ready = [item for item in group if isinstance(item, Ready)]
             seen = [_seen(ready, index, branch) for index, branch in enumerate(branches)]
@@ -315,14 +319,15 @@ def _batched(
             yield from (item if isinstance(item, Failed) else next(finished) for item in group)
 
 
-def _in_order(
-    work: Callable[[PhotoFile], T],
-    photos: Sequence[PhotoFile],
+def in_order(
+    work: Callable[[One], T],
+    photos: Sequence[One],
     workers: int,
     stop: threading.Event,
     prepare: Callable[[], None] = lambda: None,
 ) -> Generator[T, None, None]:
-    """``work`` of every photo, in their order. ``workers`` threads, each ``prepare``d, are a few photos ahead."""
+    """``work`` of every photo, or whatever they are, in their order. ``workers`` threads, each ``prepare``d, are a few
+    ahead."""
     waiting = iter(photos)
     with ThreadPoolExecutor(workers, thread_name_prefix="photo", initializer=prepare) as pool:
         ahead = deque(pool.submit(work, photo) for photo in islice(waiting, workers + AHEAD))

@@ -43,10 +43,15 @@ def describe(
             fence=family.fence,
             score_with=0.0,
             score_without=0.0,
-            question=family.question,
+            question=family.question if len(grid) == 2 else _of_volumes(family.question),
         )
         for number, family in enumerate(found, start=1)
     )
+
+
+def _of_volumes(question: str) -> str:
+    """The search does not know what it looks at."""
+    return question.replace("the photos", "the volumes").replace("the picture", "the box around the brain")
 
 
 def _member(path: str, sha256: str, tokens: npt.NDArray[np.bool_]) -> Member:

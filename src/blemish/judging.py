@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.config import VerdictConfig
-from blemish.judgement import Call, Judgement, Mark, Region
+from blemish.judgement import Call, Judgement, Lesion, Mark, Region
 from blemish.rescoring import Evidence
 from blemish.result import Family, Photo
 from blemish.verdict import Estimate, Groups, detectors, estimate, judge
 from blemish.verdict.threshold import FEWEST_PHOTOS as FEWEST
 from blemish.verdict.wording import FEW
+from blemish.volume_space import Volumes
 
-__all__ = ["Judged", "estimate_of", "judged", "judged_by", "seed_level"]
+__all__ = ["Judged", "estimate_of", "judged", "judged_by", "judged_volumes", "seed_level"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -92,6 +93,24 @@ def judged(
     return judged_by(found, photos, estimated, level, families, products, config, known, said, alone)
 
 
+def judged_volumes(
+    volumes: Volumes,
+    photos: Sequence[Photo],
+    grids: Float32,
+    estimated: Estimate,
+    level: float,
+    families: Sequence[Family],
+    config: VerdictConfig,
+    known: Mapping[str, tuple[Lesion, ...]],
+) -> Judged[Lesion]:
+    """``judged`` for volumes, whose places are looked for on their own voxels."""
+
+    def found(row: int) -> tuple[Lesion, ...]:
+        return volumes.by_path[photos[row].path].lesions(grids[row], level)
+
+    return judged_by(found, photos, estimated, level, families, (), config, known, unit="volume")
+
+
 def judged_by(
     found: Callable[[int], tuple[Mark, ...]],
     photos: Sequence[Photo],
@@ -103,8 +122,10 @@ def judged_by(
     known: Mapping[str, tuple[Mark, ...]],
     said: Mapping[str, Call] | None = None,
     alone: bool = False,
+    unit: str = "photo",
 ) -> Judged[Mark]:
-    """``judged`` for whatever has places: ``found(row)``: those of a photo or volume that is not ok."""
+    """``judged`` for whatever has places: ``found(row)``: those of a photo or volume that is not ok. ``unit``: what one
+    is called."""
     asking, decided, variants = _families(families)
     bad, good = _rows(photos, said, "blemished"), _rows(photos, said, "ok")
     usual = np.zeros(len(photos), dtype=bool)
@@ -116,11 +137,12 @@ def judged_by(
         said=_numbers(good | bad),
         products=tuple(products),
         alone=alone,
+        unit=unit,
     )
     judgement = judge(estimated, config, level, groups)
     why = {path: f"family {family.number}: a flaw or a variant?" for family in asking for path in family.paths}
     unsure, always = set(judgement.unsure), set(judgement.always)
-    too_few = "too few photos to be sure" if len(photos) < FEW and config.threshold is None else ""
+    too_few = f"too few {unit}s to be sure" if len(photos) < FEW and config.threshold is None else ""
     if alone and config.threshold is None and (too_few or photos[0].score == photos[-1].score):
         too_few = "these photos alone do not say from which score on; give --threshold"
     rows, regions = [], {}

@@ -18,6 +18,7 @@ __all__ = [
     "RUN_TAUGHT",
     "RUN_TAUGHT_BEFORE",
     "RUN_VERDICT",
+    "RUN_VOLUMES",
     "cache_dir",
 ]
 
@@ -31,6 +32,7 @@ RUN_PLOTS = "diagnosis"  # a folder of pictures
 RUN_TAUGHT = "taught"  # a folder: examples that the user has given
 RUN_TAUGHT_BEFORE = "taught-before"  # the same of the run that stood there before, until it is applied to this one
 RUN_VERDICT = "verdict"  # a folder: what another threshold needs
+RUN_VOLUMES = "volumes"  # a folder: where each volume's cube lies in its file
 RUN_MARKER = "blemish.partial"  # in a folder that is still being written, or was left by a run that was killed
 
 

@@ -11,16 +11,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from blemish import verdict_file
+from blemish import verdict_file, volume_file
 from blemish.config import EXPORTS, ScanConfig, VerdictConfig, with_options
 from blemish.decisions import read_decisions
 from blemish.errors import ConfigError, InputError
-from blemish.judgement import Region
-from blemish.judging import judged
-from blemish.paths import RUN_MANIFEST, RUN_VERDICT
+from blemish.judgement import Lesion, Region
+from blemish.judging import judged, judged_volumes
+from blemish.paths import RUN_MANIFEST, RUN_VERDICT, RUN_VOLUMES
 from blemish.progress import Progress, Silent
-from blemish.result import ColourScale, Result
-from blemish.run import link, read_rows, summary, write_exports
+from blemish.result import ColourScale, Photo, Result
+from blemish.run import Unchanged, link, read_rows, summary, take_over, write_exports, write_maps
 from blemish.run_folder import read_manifest, replacing
 from blemish.sinks import csv, jsonl, masks, report
 from blemish.sinks.families import read as read_families
@@ -63,21 +63,9 @@ def rejudge(
     families = read_families(run / "families.json")
     if not {path for family in families for path in family.paths} <= {photo.path for photo in scored}:
         raise InputError(f"{str(run / 'families.json')!r} does not fit the run. Scan the photos again.")
-    verdict = judged(
-        scored,
-        kept.grids,
-        kept.estimated,
-        kept.level,
-        families,
-        kept.products,
-        config,
-        kept.regions,
-        said_in(run),
-        alone=bool(manifest.get("resolved", {}).get("told")),
-    )
     manifest["config"] |= {"verdict": asdict(config), "exports": list(wanted)}
     result = Result(
-        photos=(*verdict.photos, *(photo for photo in rows if photo.status != "ok")),
+        photos=tuple(rows),
         grids=kept.grids,
         shape=shape,
         pixels=_no_pixels,
@@ -86,12 +74,48 @@ def rejudge(
         manifest=manifest,
         families=families,
         decisions=read_decisions(run),
-        judgement=verdict.judgement,
-        regions=verdict.regions,
     )
+    judge = _of_volumes if manifest.get("resolved", {}).get("volumes") else _of_photos
+    result, places = judge(result, kept, scored, config, run)
     result = replace(result, manifest=manifest | summary(result))
-    _write(result, run, kept.regions | verdict.regions, progress or Silent())
+    _write(result, run, places, progress or Silent())
     return result
+
+
+Places = Mapping[str, tuple[Region | Lesion, ...]]  # all that were ever looked for
+
+
+def _of_photos(
+    result: Result, kept: verdict_file.Kept, scored: Sequence[Photo], config: VerdictConfig, run: Path
+) -> tuple[Result, Places]:
+    alone = bool(result.manifest.get("resolved", {}).get("told"))
+    estimated, level = kept.estimated, kept.level
+    families, said = result.families, said_in(run)
+    verdict = judged(
+        scored, kept.grids, estimated, level, families, kept.products, config, kept.regions, said, alone=alone
+    )
+    photos = (*verdict.photos, *result.unreadable)
+    result = replace(result, photos=photos, judgement=verdict.judgement, regions=verdict.regions)
+    return result, {**kept.regions, **verdict.regions}
+
+
+def _of_volumes(
+    result: Result, kept: verdict_file.Kept, scored: Sequence[Photo], config: VerdictConfig, run: Path
+) -> tuple[Result, Places]:
+    volumes = volume_file.read(run / RUN_VOLUMES)
+    if not {photo.path for photo in scored} <= volumes.by_path.keys():
+        raise InputError(f"{str(run / RUN_VOLUMES)!r} does not fit the run. Scan the volumes again.")
+    grids, families = kept.grids, result.families
+    verdict = judged_volumes(volumes, scored, grids, kept.estimated, kept.level, families, config, kept.lesions)
+    result = replace(
+        result,
+        photos=(*verdict.photos, *result.unreadable),
+        judgement=verdict.judgement,
+        lesions=verdict.regions,
+        volumes=volumes,
+        shape=grids.shape[1:],
+    )
+    return result, {**kept.lesions, **verdict.regions}
 
 
 def _said(manifest: dict[str, Any], run: Path) -> tuple[ScanConfig, tuple[int, int], ColourScale, tuple[str, ...]]:
@@ -121,7 +145,7 @@ def _exports(before: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in EXPORTS if name in {*before, *more})
 
 
-def _write(result: Result, run: Path, regions: Mapping[str, tuple[Region, ...]], progress: Progress) -> None:
+def _write(result: Result, run: Path, places: Places, progress: Progress) -> None:
     exports = result.manifest["config"]["exports"]
     with replacing(run) as folder:
         csv.write(result, folder / "results.csv")
@@ -131,12 +155,23 @@ def _write(result: Result, run: Path, regions: Mapping[str, tuple[Region, ...]],
         except (FileNotFoundError, ValueError) as error:
             why = "it is missing" if isinstance(error, FileNotFoundError) else error
             raise InputError(f"{str(run / 'report.html')!r}: {why}. Scan the photos again.") from error
-        missing = _without_mask(result, run / "masks", folder / "masks")
-        if (missing and "masks" in exports) or {"coco", "labelstudio"} & set(exports):
-            with progress.stage("writing masks", len(masks.marked(result))) as advance:
-                write_exports(result, folder, exports, advance, missing)
+        if result.volumes:
+            _write_volumes(result, run, folder, progress)
+        else:
+            missing = _without_mask(result, run / "masks", folder / "masks")
+            if (missing and "masks" in exports) or {"coco", "labelstudio"} & set(exports):
+                with progress.stage("writing masks", len(masks.marked(result))) as advance:
+                    write_exports(result, folder, exports, advance, missing)
         (folder / RUN_MANIFEST).write_text(json.dumps(result.manifest, indent=2) + "\n", encoding="utf-8")
-    verdict_file.write_regions(regions, run / RUN_VERDICT)
+    verdict_file.write_regions(places, run / RUN_VERDICT)
+
+
+def _write_volumes(result: Result, run: Path, folder: Path, progress: Progress) -> None:
+    """Masks, which lie among the maps, and the table of patients; the maps are those that the run has."""
+    unchanged = Unchanged(run, maps=frozenset(photo.path for photo in result.scored), overlays=frozenset())
+    with progress.stage("writing masks", len(result.scored)) as advance:
+        write_maps(result, folder, result.manifest["config"]["maps"], advance, unchanged)
+    take_over(unchanged, folder, result)
 
 
 def _without_mask(result: Result, old: Path, new: Path) -> set[str]:

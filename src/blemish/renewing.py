@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish import verdict_file
+from blemish import verdict_file, volume_file
 from blemish.config import ScanConfig, with_options
 from blemish.errors import InputError
 from blemish.family_facts import family_of
 from blemish.judgement import Call
-from blemish.judging import estimate_of, judged, seed_level
-from blemish.paths import RUN_DIAGNOSIS, RUN_VERDICT
+from blemish.judging import estimate_of, judged, judged_volumes, seed_level
+from blemish.paths import RUN_DIAGNOSIS, RUN_VERDICT, RUN_VOLUMES
 from blemish.progress import Progress
 from blemish.rescoring import Evidence
 from blemish.result import RGB, ColourScale, Decision, Family, Photo, Result, ranked
 from blemish.run import Unchanged, write_sinks
 from blemish.run_folder import check_out, staging
+from blemish.volume_space import Volumes
 
 __all__ = ["Renewal", "renew", "require_renewable"]
 
@@ -53,6 +54,7 @@ class Renewal:
     pixels: Callable[[int], RGB]  # photo -> its picture at the working resolution
     jpeg: Callable[[int, int], bytes] | None = None  # photo, longest side -> its picture, where pictures are kept
     keep: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)  # folders that are written anew
+    volumes: Volumes | None = None
 
 
 def require_renewable(run: Path) -> None:
@@ -76,13 +78,23 @@ def renew(to: Renewal, progress: Progress) -> Result:
     level = seed_level(estimated, grids)
     products = verdict_file.read(to.run / RUN_VERDICT).products
     config = with_options(ScanConfig(), {"verdict": to.manifest["config"]["verdict"]}).verdict
-    verdict = judged(rows, grids, estimated, level, to.families, products, config, {}, to.said)
     jpeg = to.jpeg
+    keep = dict(to.keep)
+    marks: dict[str, Any]
+    if to.volumes:
+        found = judged_volumes(to.volumes, rows, grids, estimated, level, to.families, config, {})
+        photos, judgement, marks = found.photos, found.judgement, {"lesions": found.regions, "volumes": to.volumes}
+        keep[RUN_VOLUMES] = partial(volume_file.write, to.volumes)
+        regions: Mapping[str, Any] = found.regions
+    else:
+        verdict = judged(rows, grids, estimated, level, to.families, products, config, {}, to.said)
+        photos, judgement, marks = verdict.photos, verdict.judgement, {"regions": verdict.regions}
+        regions = verdict.regions
+    keep[RUN_VERDICT] = partial(verdict_file.write, estimated, grids, evidence.maxima, level, products, regions)
     result = Result(
-        photos=(*verdict.photos, *(photo for photo in to.rows if photo.status != "ok")),
+        photos=(*photos, *(photo for photo in to.rows if photo.status != "ok")),
         grids=grids,
-        judgement=verdict.judgement,
-        regions=verdict.regions,
+        judgement=judgement,
         shape=to.shape,
         pixels=lambda row: to.pixels(int(order[row])),
         scale=scale,
@@ -92,12 +104,8 @@ def renew(to: Renewal, progress: Progress) -> Result:
         decisions=to.decisions,
         diagnosis=_diagnosis(to.run),
         jpeg=(lambda row, longest: jpeg(int(order[row]), longest)) if jpeg else None,
-        keep={
-            **to.keep,
-            RUN_VERDICT: partial(
-                verdict_file.write, estimated, grids, evidence.maxima, level, products, verdict.regions
-            ),
-        },
+        keep=keep,
+        **marks,
     )
     with staging(to.run, overwrite=True) as folder:
         write_sinks(result, folder, to.run, to.manifest["config"]["maps"], progress, _unchanged(to, scale))

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from blemish.scoring.families import Alternatives, Level, Pass
 from blemish.scoring.fusion import fuse_backbones, mean_maps
-from blemish.scoring.mutual import image_scores, mean_of_first, msm, rscin
+from blemish.scoring.mutual import highest, image_scores, mean_of_first, msm, rscin
+from blemish.scoring.places import weighed_by_place
 
 __all__ = [
     "Evidence",
@@ -130,11 +131,16 @@ class Rescoring:
     image_score: str
     rscin: tuple[int, ...]
     embeddings: Float32  # (B, E)
+    inside: npt.NDArray[np.bool_] | None = None  # of volumes: (B, x, y, z) the cells that count
+    places: bool = False  # of volumes: whether scores are weighed by what is usual at their place
 
     def maps(self, excluded: Collection[int]) -> Float32:
-        """(B, h, w) anomaly maps while the families ``excluded`` may not be matched."""
+        """(B, h, w), of volumes (B, x, y, z), anomaly maps while the families ``excluded`` may not be matched."""
         whole = iter(self._passes(excluded))
-        return fuse_backbones([mean_maps([next(whole) for _ in range(count)]) for count in self.of_backbone])
+        maps = fuse_backbones([mean_maps([next(whole) for _ in range(count)]) for count in self.of_backbone])
+        if self.inside is not None:
+            maps = np.where(self.inside, maps, np.float32(0))
+        return weighed_by_place(maps, self.inside) if self.places else maps
 
     def evidence(self, excluded: Collection[int]) -> Evidence:
         """For a verdict while the families ``excluded`` may not be matched."""
@@ -145,8 +151,8 @@ class Rescoring:
         return Evidence(
             self.embeddings,
             tuple(maxima),
-            maps_are_distances=alone,
-            scores_are_distances=alone and self.image_score == "max" and not self.rscin,
+            maps_are_distances=alone and not self.places,
+            scores_are_distances=alone and not self.places and self.image_score == "max" and not self.rscin,
         )
 
     def _passes(self, excluded: Collection[int]) -> list[Float32]:
@@ -155,7 +161,10 @@ class Rescoring:
 
     def image_scores(self, maps: Float32, only: npt.NDArray[np.intp] | None = None) -> Float32:
         """Scores (B,) of all photos, or before re-scoring by similar images of the photos ``only``."""
-        scores = image_scores(maps, self.shape, self.image_score, only)
+        if self.image_score == "top":
+            scores = highest(maps, self.inside, only)
+        else:
+            scores = image_scores(maps, self.shape, self.image_score, only)
         return rscin(scores, self.embeddings, self.rscin) if self.rscin and only is None else scores
 
     def save(self, file: Path) -> None:
@@ -169,6 +178,9 @@ class Rescoring:
         yield "image_score", np.array(self.image_score)
         yield "rscin", np.array(self.rscin, dtype=np.int64)
         yield "embeddings", self.embeddings
+        yield "places", np.array(self.places)
+        if self.inside is not None:
+            yield "inside", self.inside
         for number, part in enumerate(self.parts):
             owners = [(at, own) for at, numbers in enumerate(part.numbers) for own in numbers]
             yield f"families{number}", np.array(len(part.numbers))
@@ -188,6 +200,8 @@ class Rescoring:
                 image_score=str(stored["image_score"]),
                 rscin=_integers(stored["rscin"]),
                 embeddings=stored["embeddings"],
+                inside=stored.get("inside"),
+                places=bool(stored.get("places", False)),  # absent in a run from before volumes
             )
 
 

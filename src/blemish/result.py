@@ -9,15 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from blemish.judgement import Call, Judgement, Region
+from blemish.judgement import Call, Judgement, Lesion, Region
 from blemish.looks import Look
 
-__all__ = ["AnomalyMaps", "ColourScale", "Decision", "Family", "Member", "Photo", "Result", "ranked", "upsample"]
+__all__ = [
+    "AnomalyMaps",
+    "ColourScale",
+    "Decision",
+    "Family",
+    "Member",
+    "Native",
+    "Photo",
+    "Result",
+    "Volumes",
+    "ranked",
+    "upsample",
+]
 
 Float32 = npt.NDArray[np.float32]
 RGB = npt.NDArray[np.uint8]
@@ -45,6 +57,7 @@ class Photo:
     regions: int | None = None  # places marked on it; of a photo called ok none
     area_share: float | None = None  # of the picture, under these places
     severity: float | None = None  # area share x excess over the pixel threshold, summed over the regions
+    depth: int | None = None  # of a volume: voxels along the third axis of its file; the others are width and height
 
 
 def ranked(
@@ -129,22 +142,28 @@ class Family:
         """Why the user should say what it is; empty where somebody has, or where it is plain. A look all over the part
         may be another variant, however unlike the others it is: it counts as a flaw, but condemns nothing."""
         if self.kind == "unsure":
-            return self.question or "the photos alone cannot tell"
+            return self.question or f"the {self.noun}s alone cannot tell"
         cover = float(self.place.mean())
         if self.kind == "defect" and self.decided_by == "blemish" and cover > ALL_OVER:
-            return f"it covers {cover:.0%} of the picture, as another variant would"
+            where = "picture" if self.noun == "photo" else "box around the brain"
+            return f"it covers {cover:.0%} of the {where}, as another variant would"
         return ""
 
     @property
     def paths(self) -> tuple[str, ...]:
         return tuple(member.path for member in self.members)
 
+    @property
+    def noun(self) -> str:
+        """What one of its members is called."""
+        return "volume" if self.place.ndim == 3 else "photo"
+
     def evidence(self, photos: int) -> str:
         """One sentence in plain words; ``photos``: how many were scored."""
         count, others = len(self.members), photos - len(self.members)
         return (
-            f"These {count} photos share a look here that the other {others} do not have: its good matches are all "
-            f"among the {count}, and then they run out."
+            f"These {count} {self.noun}s share a look here that the other {others} do not have: its good matches are "
+            f"all among the {count}, and then they run out."
         )
 
 
@@ -194,6 +213,33 @@ def _neighbours(n_in: int, n_out: int) -> tuple[npt.NDArray[np.intp], npt.NDArra
     return first, np.minimum(first + 1, n_in - 1), (position - first).astype(np.float32)
 
 
+class Native(Protocol):
+    """A volume's own space, see ``blemish.volume_space``; made or read again when it is asked for. Arrays (X, Y, Z) in
+    RAS order; ``grid`` is its map as scored."""
+
+    @property
+    def geometry(self) -> Any: ...  # ``blemish.inputs.volume_geometry.Geometry``
+
+    @property
+    def inside(self) -> npt.NDArray[np.bool_]: ...  # the cells of the map that count
+
+    def scores(self, grid: Float32) -> Float32: ...  # the map; 0 outside the brain
+
+    def mask(self, grid: Float32, level: float) -> npt.NDArray[np.bool_]: ...  # of what stands out
+
+    def values(self) -> Float32: ...  # grey levels, 0 to 1, for pictures
+
+
+class Volumes(Protocol):
+    """What a result of volumes has besides its maps."""
+
+    @property
+    def by_path(self) -> Mapping[str, Native]: ...
+
+    @property
+    def bids(self) -> bool: ...  # whether the scanned folder is such a data set
+
+
 class AnomalyMaps(Mapping[str, Float32]):
     """Path -> anomaly map ``(H, W)``, of volumes ``(X, Y, Z)``, float32 at the working resolution, made when asked."""
 
@@ -231,7 +277,7 @@ class Result:
 
     photos: tuple[Photo, ...]
     grids: Float32
-    shape: tuple[int, ...]  # working resolution: (height, width) in pixels; of volumes (x, y, z) in voxels
+    shape: tuple[int, ...]  # working resolution: (height, width) in pixels; of volumes the cells of their maps
     pixels: Callable[[int], RGB]
     scale: ColourScale
     warnings: tuple[str, ...] = ()
@@ -241,6 +287,10 @@ class Result:
     diagnosis: dict[str, Any] | None = None  # see ``blemish.diagnostics.Diagnosis``
     judgement: Judgement | None = None  # which photos are blemished, and what that means
     regions: Mapping[str, tuple[Region, ...]] = field(default_factory=dict)  # path -> of photos that are not ok
+    lesions: Mapping[str, tuple[Lesion, ...]] = field(
+        default_factory=dict
+    )  # the same of volumes, which have no regions
+    volumes: Volumes | None = None  # None: photos
     division: dict[str, Any] | None = None  # who was compared with whom, see ``blemish.extending``
     jpeg: Callable[[int, int], bytes] | None = None  # row, longest side -> its picture, where pictures are kept
     keep: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)  # name -> writes that folder of the run

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,17 @@ from blemish.result import Photo, Result
 from blemish.run_folder import check_out, require_same_method, staging, why_not_written
 from blemish.sinks.names import beside
 
-__all__ = ["Unchanged", "link", "read_rows", "save_result", "summary", "write_exports", "write_sinks"]
+__all__ = [
+    "Unchanged",
+    "link",
+    "read_rows",
+    "save_result",
+    "summary",
+    "take_over",
+    "write_exports",
+    "write_maps",
+    "write_sinks",
+]
 
 
 def save_result(
@@ -65,23 +75,19 @@ def write_sinks(
     """All files of a run into ``folder``, ``run.json`` last: its existence means that the others are complete.
 
     ``out``: where the run will be, for the words of the ``RunError`` that a failing disk raises."""
-    from blemish.sinks import csv, families, jsonl, masks, overlays, report
-    from blemish.sinks import maps as map_files
+    from blemish.sinks import csv, families, jsonl, report
 
     start = time.perf_counter()
-    paths = {photo.path for photo in result.scored}
-    same_maps, same_overlays = (unchanged.maps, unchanged.overlays) if unchanged else (frozenset(), frozenset())
     try:
-        with progress.stage("writing results", 2 * len(result.scored) + len(masks.marked(result))) as advance:
+        with progress.stage("writing results", _steps(result)) as advance:
             csv.write(result, folder / "results.csv")
             jsonl.write(result, folder / "results.jsonl")
             families.write(result, folder / "families.json")
-            map_files.write(result, folder / "maps", maps, advance, paths - same_maps)
-            overlays.write(result, folder / "overlays", advance, paths - same_overlays)
-            write_exports(result, folder, result.manifest["config"]["exports"], advance)
+            write_maps(result, folder, maps, advance, unchanged)
             report.write(result, folder / "report.html", out.name)
         if unchanged:
-            _take_over(unchanged, folder)
+            take_over(unchanged, folder, result)
+            _take_over_the_rest(unchanged, folder)
         for name, write in result.keep.items():
             write(folder / name)
         if result.decisions:
@@ -96,6 +102,39 @@ def write_sinks(
         (folder / RUN_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(why_not_written(error, out)) from error
+
+
+def _steps(result: Result) -> int:
+    from blemish.sinks.masks import marked
+
+    return len(result.scored) if result.volumes else 2 * len(result.scored) + len(marked(result))
+
+
+def write_maps(
+    result: Result, folder: Path, maps: str, advance: Callable[[int], None], unchanged: Unchanged | None = None
+) -> None:
+    """Maps, pictures and masks, as photos or volumes have them, but those that are ``unchanged``."""
+    paths = {photo.path for photo in result.scored}
+    same_maps, same_overlays = (unchanged.maps, unchanged.overlays) if unchanged else (frozenset(), frozenset())
+    exports = result.manifest["config"]["exports"]
+    if result.volumes:
+        from blemish.sinks import volumes
+
+        volumes.write(
+            result,
+            folder / "maps",
+            advance,
+            maps=maps != "none",
+            masks="masks" in exports,
+            only=paths - same_maps,
+        )
+        return
+    from blemish.sinks import maps as map_files
+    from blemish.sinks import overlays
+
+    map_files.write(result, folder / "maps", maps, advance, paths - same_maps)
+    overlays.write(result, folder / "overlays", advance, paths - same_overlays)
+    write_exports(result, folder, exports, advance)
 
 
 def write_exports(
@@ -138,20 +177,34 @@ def summary(result: Result) -> dict[str, Any]:
     return {"verdict": verdict}
 
 
-def _take_over(unchanged: Unchanged, folder: Path) -> None:
+def take_over(unchanged: Unchanged, folder: Path, result: Result) -> None:
     """Link the files of an older run that still hold, or copy them where the disk has no links."""
-    for name, suffix, paths in (("maps", ".tif", unchanged.maps), ("overlays", ".jpg", unchanged.overlays)):
-        for path in paths:
-            old = beside(unchanged.run / name, path, suffix)
-            if old.is_file():
-                new = beside(folder / name, path, suffix)
-                new.parent.mkdir(parents=True, exist_ok=True)
-                link(old, new)
+    for old, new in _same_files(unchanged, folder, result):
+        if old.is_file():
+            new.parent.mkdir(parents=True, exist_ok=True)
+            link(old, new)
+
+
+def _take_over_the_rest(unchanged: Unchanged, folder: Path) -> None:
+    """What no decision changes."""
     if (unchanged.run / RUN_DIVISION).is_file():
         link(unchanged.run / RUN_DIVISION, folder / RUN_DIVISION)
     for name in (RUN_CACHE, RUN_PLOTS, RUN_TAUGHT_BEFORE):
         if (unchanged.run / name).is_dir():
             shutil.copytree(unchanged.run / name, folder / name, copy_function=link)
+
+
+def _same_files(unchanged: Unchanged, folder: Path, result: Result) -> Iterator[tuple[Path, Path]]:
+    """Where each lies in the older run, and where in this one."""
+    if result.volumes:
+        from blemish.sinks.volumes import map_files
+
+        for path in unchanged.maps:
+            yield from zip(*(map_files(result, run / "maps", path) for run in (unchanged.run, folder)), strict=True)
+        return
+    for name, suffix, paths in (("maps", ".tif", unchanged.maps), ("overlays", ".jpg", unchanged.overlays)):
+        for path in paths:
+            yield beside(unchanged.run / name, path, suffix), beside(folder / name, path, suffix)
 
 
 def link(old: str | Path, new: str | Path) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,15 +63,18 @@ class RunCache:
 
 
 def write(
-    paths: Sequence[str], rescoring: Rescoring, looks: Sequence[Look | None], pixels: Pixels, folder: Path
+    paths: Sequence[str], rescoring: Rescoring, looks: Sequence[Look | None], pixels: Pixels | None, folder: Path
 ) -> None:
-    """Fill a new ``folder``. ``pixels``: photo number -> its picture (H, W, 3)."""
-    for pictures in PICTURES:
-        (folder / pictures).mkdir(parents=True)
+    """Fill a new ``folder``. ``pixels``: photo number -> its picture (H, W, 3); None keeps no pictures, as of
+    volumes, whose files are read again."""
+    folder.mkdir(parents=True, exist_ok=True)
     rescoring.save(folder / SCORES)
-    with ThreadPoolExecutor(2) as pool:  # encoding lets go of the interpreter
-        for _ in pool.map(lambda photo: _write_pictures(pixels, photo, folder), range(len(paths))):
-            pass
+    if pixels is not None:
+        for pictures in PICTURES:
+            (folder / pictures).mkdir()
+        with ThreadPoolExecutor(2) as pool:  # encoding lets go of the interpreter
+            for _ in pool.map(partial(_write_pictures, pixels, folder=folder), range(len(paths))):
+                pass
     (folder / LOOKS).write_text(json.dumps([look and look.encoded() for look in looks]), encoding="utf-8")
     (folder / ORDER).write_text(json.dumps(list(paths)), encoding="utf-8")
 

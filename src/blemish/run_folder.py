@@ -31,6 +31,7 @@ from blemish.paths import (
     RUN_TAUGHT,
     RUN_TAUGHT_BEFORE,
     RUN_VERDICT,
+    RUN_VOLUMES,
 )
 from blemish.whole_file import umask
 
@@ -40,6 +41,7 @@ __all__ = [
     "read_manifest",
     "replacing",
     "require_compared",
+    "require_photos",
     "require_same_method",
     "staging",
     "why_not_written",
@@ -48,7 +50,8 @@ __all__ = [
 JUDGED = frozenset({"coco.json", "coco_results.json", "labelstudio.json", "masks"})  # where there is a verdict
 RESULTS = JUDGED | {"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST}
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file managers that have looked in
-KEPT = {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS, RUN_TAUGHT, RUN_TAUGHT_BEFORE, RUN_VERDICT}
+KEPT = {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS, RUN_TAUGHT, RUN_TAUGHT_BEFORE}
+KEPT |= {RUN_VERDICT, RUN_VOLUMES}
 WRITTEN = RESULTS | KEPT
 
 
@@ -131,8 +134,19 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def require_photos(manifest: dict[str, Any], run: Path, what: str) -> None:
+    """Raises ``InputError`` for a run of volumes. ``what`` was to be done with it: evaluated."""
+    if manifest.get("resolved", {}).get("volumes"):
+        raise InputError(
+            f"{run.name!r} cannot be {what}: it is a run of volumes, for which this is not there yet. What works with "
+            "it: blemish verdict and blemish decide."
+        )
+
+
 def require_compared(manifest: dict[str, Any], run: Path, what: str) -> None:
-    """Raises ``InputError`` for a run whose photos were judged one by one. ``what`` was to be done: taught, frozen."""
+    """Raises ``InputError`` for a run whose photos were judged one by one, or of volumes. ``what`` was to be done:
+    taught, frozen."""
+    require_photos(manifest, run, what)
     told = manifest.get("resolved", {}).get("told")
     if told:
         raise InputError(

@@ -24,7 +24,8 @@ from blemish.errors import ConfigError
 from blemish.estimate import Cost, compared_pairs, estimate
 from blemish.extending import Earlier
 from blemish.family_facts import excluded, family_of
-from blemish.inputs.layouts import list_photos
+from blemish.inputs.layouts import has_photos, list_photos
+from blemish.inputs.volume_layouts import holds_volumes
 from blemish.judging import estimate_of, judged, seed_level
 from blemish.matching.screening import references
 from blemish.part_file import DonePart
@@ -54,10 +55,11 @@ def scan(
     extends: str | Path | None = None,
     **options: Any,
 ) -> Result:
-    """Score every photo of a folder against all the others; or by words, see ``ScanConfig.method``.
+    """Score every photo of a folder against all the others; or by words, see ``ScanConfig.method``. Or every volume.
 
     ``source``: a folder (searched recursively), a CSV with a column ``image_path``, or one class of a published data
-    set; at least 3 readable photos of one product, or 1 by words. ``options`` are fields of ``ScanConfig`` and override
+    set; at least 3 readable photos of one product, or 1 by words. Or a folder of volumes (NIfTI, DICOM, BIDS), at least
+    3 of one kind. ``options`` are fields of ``ScanConfig`` and override
     ``config``.
     ``decisions``: what was said about families before, see ``blemish.decisions``; families are recognised by their
     photos' bytes or their look.
@@ -78,13 +80,24 @@ def scan(
                 f"Only where photos are compared with each other {what}; --method {config.method} judges each on its "
                 "own. Scan the new photos by themselves."
             )
+        if _of_volumes(Path(source).expanduser(), config):
+            raise ConfigError(
+                f"{str(source)!r} holds volumes, which are compared with each other; --method {config.method} judges "
+                "photos. Leave it out."
+            )
         from blemish.text_scanning import scan_by_words  # CLIP and its learned models, which other scans need not load
 
         return scan_by_words(Path(source).expanduser(), config, progress, scratch)
+    source = Path(source).expanduser()
+    if _of_volumes(source, config):
+        if earlier:
+            raise ConfigError("A run of photos is not extended by volumes. Scan the volumes by themselves.")
+        from blemish.volume_scanning import scan_volumes  # nibabel, which other scans need not load
+
+        return scan_volumes(source, config, progress, scratch, decisions)
     clock = Clock(progress)
     with threads(config.threads):
         with clock.quiet("listing and loading"):
-            source = Path(source).expanduser()
             listing = list_photos(source)
             if earlier:
                 source, listing = earlier.source, earlier.with_new(listing)
@@ -106,6 +119,17 @@ def scan(
                 decisions,
             )
     return replace(_result(plan, place, done, batch, compared, clock, progress), decisions=tuple(decisions))
+
+
+def _of_volumes(source: Path, config: ScanConfig) -> bool:
+    """Whether the folder is one of volumes: a BIDS data set, or volumes and no photo; or as the user says, by an option
+    that only volumes have."""
+    if not source.is_dir():
+        return False
+    said = config.volumes.masks is not None or config.volumes.modality is not None
+    if not said and not (source / "dataset_description.json").is_file() and has_photos(source):
+        return False
+    return holds_volumes(source)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from blemish.errors import ConfigError
-from blemish.scoring.places import normalised_by_place
+from blemish.scoring.places import normalised_by_place, weighed_by_place
 
 
 def maps(*grid: int, images: int = 9, seed: int = 0) -> np.ndarray:
@@ -15,10 +15,26 @@ def maps(*grid: int, images: int = 9, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("grid", [(5, 6), (4, 5, 3)])
 def test_it_is_the_formula(grid: tuple[int, ...]) -> None:
-    found = normalised_by_place(maps(*grid), floor=0.3)
-    middle = np.median(maps(*grid), axis=0)
-    deviation = np.median(np.abs(maps(*grid) - middle), axis=0)
-    np.testing.assert_allclose(found, (maps(*grid) - middle) / (deviation + 0.3 * np.median(deviation)), rtol=1e-5)
+    """Deviations are averaged over all of these small grids, mirrored at their ends."""
+    scores = maps(*grid)
+    found = normalised_by_place(scores)
+    away = scores - np.median(scores, axis=0)
+    deviation = np.median(np.abs(away), axis=0)
+    around = ndimage.uniform_filter(deviation.astype(np.float64), 5)
+    np.testing.assert_allclose(found, away / np.maximum(around, np.median(around)), rtol=1e-4, atol=1e-5)
+
+
+def test_weighed_by_the_score_itself() -> None:
+    scores = maps(4, 4, 4)
+    np.testing.assert_allclose(weighed_by_place(scores), np.maximum(normalised_by_place(scores), 0) * scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("images", [3, 4])
+def test_a_small_batch_is_judged_where_all_share_a_place(images: int) -> None:
+    inside = np.ones((images, 3, 3, 3), np.bool_)
+    inside[0, 0] = False
+    found = normalised_by_place(maps(3, 3, 3, images=images), inside)
+    assert not found[:, 0].any() and found[:, 1:].any()
 
 
 def test_what_scores_high_in_every_volume_is_usual() -> None:
@@ -60,8 +76,3 @@ def test_equal_maps_stay_finite(odd: int) -> None:
 
 def test_a_batch_without_anything_inside() -> None:
     assert not normalised_by_place(maps(3, 3), np.zeros((9, 3, 3), bool)).any()
-
-
-def test_a_floor_of_nothing() -> None:
-    with pytest.raises(ConfigError, match="above 0"):
-        normalised_by_place(maps(3, 3), floor=0)

@@ -85,9 +85,9 @@ def decide(
             )
         )
     elif not quiet:
-        photos = len(decided.family.members)
-        print(f"Family {family} ({photos} photos): {decided.family.kind}, decided by {decided.family.decided_by}.")
-        print(f"Median score of its photos: {decided.before:.4f} -> {decided.after:.4f}")
+        told, photos = decided.family, f"{len(decided.family.members)} {decided.family.noun}s"
+        print(f"Family {family} ({photos}): {told.kind}, decided by {told.decided_by}.")
+        print(f"Median score of its {told.noun}s: {decided.before:.4f} -> {decided.after:.4f}")
         print(f"Report: {run / 'report.html'}")
 
 

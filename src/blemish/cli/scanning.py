@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -23,16 +23,19 @@ from blemish.cli.words import as_toml, family_line, print_verdict, progress_for
 from blemish.errors import ConfigError, InputError, RunError
 
 if TYPE_CHECKING:
-    from blemish.config import ScanConfig, TextConfig, VerdictConfig
+    from blemish.config import ScanConfig, TextConfig, VerdictConfig, VolumeConfig
     from blemish.progress import Progress
     from blemish.result import Result
 
 __all__ = ["scan", "scan_into"]
 
+Table = TypeVar("Table", "TextConfig", "VolumeConfig")
+
 
 def scan(
     folder: Annotated[
-        Path, typer.Argument(help="A folder of photos of one product, or a CSV with a column image_path.")
+        Path,
+        typer.Argument(help="A folder of photos of one product, or of volumes; or a CSV with a column image_path."),
     ],
     out: Annotated[
         Path | None,
@@ -103,6 +106,24 @@ def scan(
     mask: Annotated[
         list[str] | None, typer.Option(help="Where the flaw is: an image, white on it, or left,top,right,bottom.")
     ] = None,
+    grid: Annotated[
+        int | None, typer.Option(help="For volumes: cells a side of their maps; finer sees smaller lesions.")
+    ] = None,
+    radius: Annotated[
+        str | None, typer.Option(help="For volumes: cells around its own place that a cell is compared with, or all.")
+    ] = None,
+    align: Annotated[
+        str | None, typer.Option(help="For volumes: box, around each brain, or none, where they are registered.")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="For volumes: which of a BIDS data set with several, e.g. T1w.")
+    ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="For volumes: a folder of brain masks; default: found in the voxels.")
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="For volumes: axes across which slices are cut, 2 for thick axial ones.")
+    ] = None,
     expect_defects: Annotated[str | None, ExpectDefects] = None,
     max_false_alarms: Annotated[str | None, MaxFalseAlarms] = None,
     threshold: Annotated[float | None, Threshold] = None,
@@ -138,12 +159,14 @@ def scan(
 
     Or each on its own, with words: --method. Writes tables, anomaly maps, overlays and report.html into the run
     folder."""
-    from blemish.config import ScanConfig, read_config
+    from blemish.config import ScanConfig, parse_radius, read_config
     from blemish.extending import Earlier
 
     earlier = Earlier.read(extend, folder) if extend else None
     by_words = {"class_name": class_name, "model": model, "clip": clip, "prompts": prompts}
     examples = {"good": tuple(good or ()), "defects": tuple(defect or ()), "masks": tuple(mask or ())}
+    of_volumes = {"grid": grid, "align": align, "modality": modality, "masks": masks, "axes": numbers("axes", axes)}
+    of_volumes["radius"] = None if radius is None else parse_radius(radius)
     settings_before = read_config(config) if config else earlier.config if earlier else ScanConfig()
     _require_comparing(method or settings_before.method, extend, decisions)
     settings = settings_before.updated(
@@ -169,7 +192,8 @@ def scan(
         threads=threads,
         cache=cache,
         method=method,
-        text=_text(settings_before.text, {**by_words, **examples}),
+        text=_replaced(settings_before.text, {**by_words, **examples}),
+        volumes=_replaced(settings_before.volumes, of_volumes),
     )
     if print_config:
         print(as_toml(settings), end="")
@@ -304,8 +328,8 @@ def _require_comparing(method: str, extend: Path | None, decisions: Path | None)
     )
 
 
-def _text(before: TextConfig, said: dict[str, Any]) -> TextConfig | None:
-    """What a scan by words is told; None if nothing was said."""
+def _replaced(before: Table, said: dict[str, Any]) -> Table | None:
+    """What a scan by words, or of volumes, is told; None if nothing was said."""
     from dataclasses import replace
 
     given = {name: value for name, value in said.items() if value not in (None, ())}

@@ -42,13 +42,14 @@ def print_verdict(result: Result) -> None:
         why = f"  ({photo.reason})" if photo.reason else ""
         print(f"  {photo.verdict:<9}  score {photo.score:.4f}  {photo.area_share:6.2%}  {printable(photo.path)}{why}")
     if len(calls) > 1:
+        of = "share of the brain" if result.volumes else "area of the picture"
         more = f"; {len(calls) - LISTED} more in the report" if len(calls) > LISTED else ""
-        print(f"  (most severe first: area of the picture times height{more})")
+        print(f"  (most severe first: {of} times height{more})")
 
 
 def family_line(family: Family, run: Path) -> str:
     """One line about a family, and what can be typed about it."""
-    photos = f"{len(family.members)} photos share a look"
+    photos = f"{len(family.members)} {family.noun}s share a look"
     if family.kind == "variant":
         return f"{photos}; you said that it is a legitimate variant"
     if family.asks:

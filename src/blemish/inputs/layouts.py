@@ -15,7 +15,7 @@ from pathlib import Path
 from blemish.errors import InputError
 from blemish.inputs.images import PhotoFile, find_photos
 
-__all__ = ["Listing", "list_photos"]
+__all__ = ["Listing", "has_photos", "list_photos"]
 
 _PATH_COLUMNS = ("image_path", "path", "image", "file", "filename")
 
@@ -27,6 +27,14 @@ class Listing:
     root: Path
     photos: list[PhotoFile]
     note: str = ""
+
+
+def has_photos(folder: Path) -> bool:
+    """Whether some file below, not in an earlier run, has the name of a photo."""
+    try:
+        return bool(find_photos(folder)[0])
+    except InputError:
+        return False
 
 
 def list_photos(source: Path) -> Listing:

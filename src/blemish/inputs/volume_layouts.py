@@ -17,7 +17,7 @@ from blemish.inputs.images import _is_run, natural_key
 from blemish.inputs.volume_dicom import find_series, is_dicom
 from blemish.inputs.volume_nifti import NIFTI_SUFFIXES
 
-__all__ = ["VolumeFile", "VolumeListing", "find_brain_masks", "find_volumes", "stem_of"]
+__all__ = ["VolumeFile", "VolumeListing", "find_brain_masks", "find_volumes", "holds_volumes", "stem_of"]
 
 _MASK_NAME = re.compile(r"(^|[_\-. ])(mask|masks|seg|dseg|probseg|label|labels|lesion|roi)$", re.IGNORECASE)
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|run|acq|rec|ce|echo|part)-([a-zA-Z0-9]+)")
@@ -68,6 +68,13 @@ def find_volumes(folder: Path, modality: str | None = None) -> VolumeListing:
             f"{str(folder)!r} holds no volumes{left_out}. Readable are {', '.join(NIFTI_SUFFIXES)} and DICOM series."
         )
     return listing
+
+
+def holds_volumes(folder: Path) -> bool:
+    """Whether some file below is a volume, or looks like one: enough to say what kind of folder it is."""
+    return folder.is_dir() and any(
+        file.name.lower().endswith(NIFTI_SUFFIXES) or is_dicom(file) for file in _walk(folder)
+    )
 
 
 def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:

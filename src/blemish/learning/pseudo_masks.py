@@ -24,7 +24,7 @@ from blemish.learning.pseudo_calls import PseudoPhoto, Recipe, called_by_otsu, l
 from blemish.paths import RUN_VERDICT
 from blemish.result import upsample
 from blemish.run import read_rows
-from blemish.run_folder import read_manifest
+from blemish.run_folder import read_manifest, require_photos
 from blemish.sinks.families import read as read_families
 from blemish.taught import said_in
 from blemish.verdict.regions import mask_of
@@ -81,6 +81,7 @@ def pseudo_labels(run: Path, recipe: Recipe | None = None, *, both: bool = True)
     recipe = recipe or Recipe()
     run = run.expanduser().resolve()
     manifest = read_manifest(run)
+    require_photos(manifest, run, "learned from")
     photos = [photo for photo in read_rows(run) if photo.status == "ok"]
     kept = verdict_file.read(run / RUN_VERDICT)
     if [photo.score for photo in photos] != kept.estimated.scores.tolist():

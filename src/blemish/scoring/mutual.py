@@ -13,11 +13,12 @@ import numpy.typing as npt
 from blemish.errors import ConfigError
 from blemish.result import upsample
 
-__all__ = ["image_scores", "mean_of_first", "mean_of_smallest", "msm", "neighbours", "rscin"]
+__all__ = ["highest", "image_scores", "mean_of_first", "mean_of_smallest", "msm", "neighbours", "rscin"]
 
 Float32 = npt.NDArray[np.float32]
 
 ROWS = 1024  # photos re-scored at once
+TOP = 0.001  # share of a volume's cells whose mean is its score
 
 
 def neighbours(share: float, images: int) -> int:
@@ -69,6 +70,22 @@ def image_scores(
     usual = np.median(grids, axis=0) if rule == "excess" else np.zeros(grids.shape[1:], np.float32)
     asked = grids if only is None else grids[only]
     return np.array([upsample(grid - usual, shape).max() for grid in asked], dtype=np.float32)
+
+
+def highest(
+    maps: Float32, inside: npt.NDArray[np.bool_] | None = None, only: npt.NDArray[np.intp] | None = None
+) -> Float32:
+    """Score of each volume from ``maps: (B, x, y, z)`` -> (B,): the mean of the highest thousandth of its cells.
+
+    A volume has ten times as many cells as a photo, so that its largest value alone is more often noise
+    (benchmarks/volumes.py). ``inside``: (B, x, y, z) the cells that count. ``only``: the volumes that are asked for."""
+    asked = range(len(maps)) if only is None else only
+    scores = []
+    for at in asked:
+        cells = maps[at].reshape(-1) if inside is None else maps[at][inside[at]]
+        count = max(1, int(TOP * cells.size))
+        scores.append(np.partition(cells, cells.size - count)[-count:].mean())
+    return np.array(scores, dtype=np.float32)
 
 
 def rscin(scores: npt.ArrayLike, embeddings: npt.ArrayLike, ks: Sequence[int]) -> Float32:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blemish.result import Result
 
-__all__ = ["write"]
+__all__ = ["columns_of", "write"]
 
 COLUMNS = (
     "path",
@@ -30,8 +30,17 @@ COLUMNS = (
 )
 
 
+def columns_of(result: Result) -> tuple[str, ...]:
+    """A table of volumes has their depth, too."""
+    if all(photo.depth is None for photo in result.photos):
+        return COLUMNS
+    after = COLUMNS.index("height") + 1
+    return (*COLUMNS[:after], "depth", *COLUMNS[after:])
+
+
 def write(result: Result, file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
         table = csv.writer(handle)
-        table.writerow(COLUMNS)
-        table.writerows(map(attrgetter(*COLUMNS), result.photos))  # None becomes an empty cell
+        columns = columns_of(result)
+        table.writerow(columns)
+        table.writerows(map(attrgetter(*columns), result.photos))  # None becomes an empty cell

@@ -15,6 +15,8 @@ from blemish.result import Family, Member, Result
 __all__ = ["SCHEMA", "read", "write"]
 
 SCHEMA = 1
+SIDES = ("left", "top", "right", "bottom")
+DEPTH = ("front", "back")  # of volumes, besides
 PLACE_DIGITS = 3  # decimals of a share: a thousandth of a family is less than a photo
 
 
@@ -28,7 +30,9 @@ def write(result: Result, file: Path) -> None:
 
 
 def _plain(family: Family, photos: int) -> dict[str, Any]:
-    height, width = family.place.shape
+    *depth, height, width = family.place.shape
+    solid = bool(depth)
+    sides = (*SIDES, *DEPTH) if solid else SIDES
     return {
         "number": family.number,
         "kind": family.kind,
@@ -44,11 +48,12 @@ def _plain(family: Family, photos: int) -> dict[str, Any]:
             {
                 "path": member.path,
                 "sha256": member.sha256,
-                "box": {side: _number(getattr(member, side)) for side in ("left", "top", "right", "bottom")},
+                "box": {side: _number(getattr(member, side)) for side in sides},
             }
             for member in family.members
         ],
         "place": {
+            **({"depth": depth[0]} if solid else {}),
             "height": height,
             "width": width,
             "shares": np.round(family.place.astype(np.float64), PLACE_DIGITS).tolist(),
@@ -86,7 +91,7 @@ def _family(values: dict[str, Any]) -> Family:
             for member in values["members"]
         ),
         place=np.array(values["place"]["shares"], dtype=np.float32).reshape(
-            values["place"]["height"], values["place"]["width"]
+            [values["place"][side] for side in ("depth", "height", "width") if side in values["place"]]
         ),
         question=values["question"],
         **numbers,

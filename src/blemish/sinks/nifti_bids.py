@@ -70,15 +70,21 @@ def output_names(paths: Sequence[str], bids: bool) -> dict[str, str]:
 
 
 def write_maps(
-    folder: Path, name: str, geometry: Geometry, scores: Array, marked: Array | None, facts: MapFacts, source: str = ""
+    folder: Path,
+    name: str,
+    geometry: Geometry,
+    scores: Array | None,
+    marked: Array | None,
+    facts: MapFacts,
+    source: str = "",
 ) -> None:
     """The map of one volume, its mask, and a JSON file beside each.
 
-    ``name``: of ``output_names``. ``scores``: (X, Y, Z) in RAS order, stored as float32. ``marked``: the same shape,
-    above 0 where the volume stands out; None writes no mask. ``source``: URI of the volume, as BIDS has it
-    (``bids:raw:sub-01/anat/sub-01_T1w.nii.gz``). Raises ``ValueError`` for another shape than the volume's or values
-    that are not finite."""
-    if not np.isfinite(scores).all():
+    ``name``: of ``output_names``. ``scores``: (X, Y, Z) in RAS order, stored as float32; None writes no map, where it
+    is there already. ``marked``: the same shape, above 0 where the volume stands out; None writes no mask. ``source``:
+    URI of the volume, as BIDS has it (``bids:raw:sub-01/anat/sub-01_T1w.nii.gz``). Raises ``ValueError`` for another
+    shape than the volume's or values that are not finite."""
+    if scores is not None and not np.isfinite(scores).all():
         raise ValueError(f"the map of {name} holds values that are not finite")
     about: dict[str, Any] = {
         **({"Sources": [source]} if source else {}),
@@ -86,8 +92,9 @@ def write_maps(
         "GeneratedBy": [{"Name": "blemish", "Version": facts.version}],
     }
     threshold = {} if facts.threshold is None else {"Threshold": facts.threshold}
-    described = {"Description": facts.meaning, "Units": "arbitrary", "HigherMeans": "more unusual", **threshold}
-    _write(folder, f"{name}_statmap", geometry, np.asarray(scores, np.float32), {**described, **about})
+    if scores is not None:
+        described = {"Description": facts.meaning, "Units": "arbitrary", "HigherMeans": "more unusual", **threshold}
+        _write(folder, f"{name}_statmap", geometry, np.asarray(scores, np.float32), {**described, **about})
     if marked is not None:
         mask = np.asarray(marked > 0, np.uint8)
         described = {

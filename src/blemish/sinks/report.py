@@ -8,13 +8,10 @@ ours and no address be opened.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -23,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from blemish.config import COMPARING
+from blemish.config import COMPARING, PHOTOS_ONLY
 from blemish.result import Photo, Result
 from blemish.sinks.colours import heat
 from blemish.sinks.embedded import ahead, between_tokens, heat_layer, margin, photograph
 from blemish.sinks.report_families import families_of, families_page
+from blemish.sinks.report_scripts import script_of, source_of
 from blemish.sinks.report_verdict import Verdict, command, parted, verdict_of
 
 __all__ = ["LONGEST", "replace_verdict", "write"]
@@ -99,7 +97,9 @@ def replace_verdict(old: Path, new: Path, result: Result) -> None:
     verdict = _verdict(result, _histogram(scores), _digits(max(scores) - min(scores), max(scores)))
     if verdict is None:
         raise ValueError("this result has no judgement")
-    part = _template("report_verdict.html").render(verdict=verdict).encode("utf-8", errors="replace")
+    part = (
+        _template("report_verdict.html").render(verdict=verdict, noun=_noun(result)).encode("utf-8", errors="replace")
+    )
     part = part[slice(*parted(part))]
     rest = memoryview(page)
     with new.open("wb") as handle:
@@ -108,7 +108,7 @@ def replace_verdict(old: Path, new: Path, result: Result) -> None:
 
 def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_source),
+        loader=jinja2.FunctionLoader(source_of),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -118,18 +118,15 @@ def _template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _source(name: str) -> str:
-    return files("blemish.sinks").joinpath(name).read_text(encoding="utf-8")
-
-
 def _page(result: Result, run: str) -> dict[str, Any]:
     """Everything the template names. ``cards`` and the families make pictures and can be gone through once."""
     manifest, scored = result.manifest, result.scored
     scores = [_score(photo) for photo in scored]
     histogram = _histogram(scores)
     digits = _digits(max(scores) - min(scores), max(scores))
-    grid_height, grid_width = result.grids.shape[1:]
-    script = _source("report_verdict.js") + _source("report.js")
+    grid_height, grid_width = result.grids.shape[-2:]
+    volumes = _volumes(result, digits)
+    scripts = volumes["scripts"] if volumes else [script_of("report_verdict.js", "report.js")]
     return {
         "result": result,
         "manifest": manifest,
@@ -145,7 +142,9 @@ def _page(result: Result, run: str) -> dict[str, Any]:
         "settings": [(key, value) for key, value in manifest["config"].items() if key not in _unsaid(manifest)],
         "reading": (result.diagnosis or {}).get("reading", ""),
         "histogram": histogram,
-        "cards": _cards(result, histogram, digits),
+        "volumes": volumes,
+        "noun": _noun(result),
+        "cards": () if volumes else _cards(result, histogram, digits),
         "rows": [
             (photo, f"{_score(photo):.{digits}f}", histogram.bar_of(_score(photo))) for photo in scored[PICTURES:]
         ],
@@ -157,11 +156,34 @@ def _page(result: Result, run: str) -> dict[str, Any]:
             end: f"{value:.{_digits(result.scale.high - result.scale.low, result.scale.high)}f}"
             for end, value in (("low", result.scale.low), ("high", result.scale.high))
         },
-        "larger_size": _larger_size(result.shape),
-        "style": Markup(_source("report.css") + _source("report_families.css") + _source("report_verdict.css")),
-        "script": Markup(script),
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "larger_size": 0 if volumes else _larger_size(result.shape),
+        "style": Markup("".join(map(source_of, _STYLES)) + str(volumes["style"] if volumes else "")),
+        "scripts": scripts,
     }
+
+
+def _noun(result: Result) -> str:
+    return "volume" if result.volumes else "photo"
+
+
+_STYLES = ("report.css", "report_families.css", "report_verdict.css")
+
+
+def _volumes(result: Result, digits: int) -> dict[str, Any] | None:
+    """What the page shows of volumes; None for photos."""
+    volumes = result.volumes
+    if volumes is None:
+        return None
+    from blemish.sinks.report_volumes import Shown, volumes_page
+
+    scored = result.scored
+
+    def show(row: int) -> Shown:
+        native = volumes.by_path[scored[row].path]
+        scores = native.scores(np.asarray(result.grids[row]))
+        return Shown(native.values(), scores, native.geometry.ras_affine)
+
+    return volumes_page(scored, show, result.scale, digits)
 
 
 def _verdict(result: Result, histogram: Histogram, digits: int) -> Verdict | None:
@@ -182,7 +204,10 @@ def _last_part(source: str) -> str:
 def _unsaid(manifest: dict[str, Any]) -> tuple[str, ...]:
     """Settings that the page has told already, or that mean nothing for this run."""
     alone = manifest["config"].get("method", "mutual") != "mutual"
-    return ("verdict", "exports", *(COMPARING if alone else ("method", "text")))
+    unsaid = COMPARING if alone else ("method", "text")
+    if manifest["resolved"].get("volumes"):
+        return ("verdict", "exports", *unsaid, *PHOTOS_ONLY, "k", "image_score")
+    return ("verdict", "exports", "volumes", *unsaid)
 
 
 def _setting(value: Any) -> str:

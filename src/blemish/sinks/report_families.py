@@ -76,6 +76,7 @@ class Shown:
     numbers: tuple[tuple[str, str], ...]
     commands: tuple[Command, ...]
     place: Place | None
+    spot: str  # of volumes: where it is, in words
     crops: tuple[Crop, ...]
 
 
@@ -119,21 +120,25 @@ def _shown(
     digits: int,
 ) -> Shown:
     photos, count = len(result.scored), len(family.members)
+    noun = family.noun
     known = sorted((member for member in family.members if member.path in rows), key=lambda m: rows[m.path][0])
     return Shown(
         family=family,
-        title=f"Family {family.number} · {NAMES[family.kind]} · {count} photo{'' if count == 1 else 's'}",
+        title=f"Family {family.number} · {NAMES[family.kind]} · {count} {noun}{'' if count == 1 else 's'}",
         evidence=family.evidence(photos),
         question=family.asks.rstrip("."),
         numbers=(
-            ("Photos", f"{count} of {photos} ({count / photos:.0%})"),
+            (f"{noun.capitalize()}s", f"{count} of {photos} ({count / photos:.0%})"),
             ("Strength", f"{family.strength:.2f} (needs more than {family.fence:.2f})"),
             ("Density", f"{family.density:.2f}" if family.density < 10 else f"{family.density:.0f}"),
             ("Median score", _effect(family, digits)),
         ),
         commands=_commands(family, run),
-        place=_place(result, family, known, rows) if known else None,
-        crops=tuple(_crop(result, member, *rows[member.path], cards) for member in known[:crops]),
+        place=_place(result, family, known, rows) if known and not result.volumes else None,
+        spot=_spot(known) if result.volumes and known else "",
+        crops=()
+        if result.volumes
+        else tuple(_crop(result, member, *rows[member.path], cards) for member in known[:crops]),
     )
 
 
@@ -155,6 +160,19 @@ def _commands(family: Family, run: str) -> tuple[Command, ...]:
     if family.decided_by == "user":
         return (other, Command("To undo that", start, "--undo"))
     return (other,)
+
+
+def _spot(known: list[Member]) -> str:
+    """Where the members' boxes are, as a median. The cube's sides run to the right, to the front and up."""
+    middle = {
+        side: f"{100 * np.median([getattr(member, side) for member in known]):.0f}"
+        for side in ("front", "back", "top", "bottom", "left", "right")
+    }
+    return (
+        f"Where it is: {middle['front']} to {middle['back']} % of the way from left to right, {middle['top']} to "
+        f"{middle['bottom']} % from back to front, {middle['left']} to {middle['right']} % from bottom to top of the "
+        "box around the brain."
+    )
 
 
 def _place(result: Result, family: Family, known: list[Member], rows: Mapping[str, tuple[int, Photo]]) -> Place:

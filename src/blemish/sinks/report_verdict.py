@@ -53,7 +53,7 @@ def verdict_of(result: Result, axis: tuple[float, float], digits: int, pictures:
     chosen = _chosen(judgement)
     stop = judgement.stops[chosen]
     ok = len(scored) - stop.blemished - len(stop.unsure)
-    share, share_words = _share(judgement.share, judgement.at_least)
+    share, share_words = _share(judgement.share, judgement.at_least, "volumes" if result.volumes else "photos")
     values = {
         "axis": axis,
         "digits": digits,
@@ -150,11 +150,11 @@ def _regions(regions: tuple[Region, ...], photo: Photo, shape: tuple[int, ...]) 
     }
 
 
-def _share(share: Interval, at_least: bool) -> tuple[str, str]:
+def _share(share: Interval, at_least: bool, what: str) -> tuple[str, str]:
     if at_least:
         return (
             f"≥ {_percent(share.low)}",
-            "estimated share of defects; more may look like good photos",
+            f"estimated share of defects; more may look like good {what}",
         )
     return (
         f"≈ {_percent(share.estimate)}",

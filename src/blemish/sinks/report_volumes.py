@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from blemish.inputs.volume_nifti import nifti_image
 from blemish.result import ColourScale, Photo
 from blemish.sinks.colours import heat
 from blemish.sinks.embedded import ahead
+from blemish.sinks.report_scripts import script_of, source_of
 from blemish.sinks.slices import three_planes
 
 __all__ = ["Shown", "copy_of", "volumes_page"]
@@ -49,14 +48,6 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Script:
-    """``hash``: as the page's content policy names it."""
-
-    text: Markup
-    hash: str
-
-
-@dataclass(frozen=True)
 class Card:
     """``picture``: three slices, beside each other. ``peak``: the most unusual place in mm (right, anterior, superior).
     ``volume``, ``map``: .nii.gz in base64."""
@@ -78,15 +69,15 @@ def volumes_page(
     the page is written. ``digits``: decimals of scores. ``budget``: bytes for all copies. ``cards`` makes the pictures
     and can be gone through once."""
     count = min(len(photos), PICTURES)
-    scripts = [_script("vendor/niivue.umd.js"), _script("report_volumes.js")] if count else []
+    names = ("report_calls.js", "vendor/niivue.umd.js", "report_volumes.js") if count else ()
     return {
         "cards": ahead(lambda row: _card(photos[row], show(row), scale, digits, budget // count), range(count)),
         "count": count,
         "rest": photos[count:],
         "digits": digits,
         "settings": _for_script({"colours": _colours(), "low": scale.low, "high": scale.high}),
-        "style": Markup(_source("report_volumes.css")),
-        "scripts": scripts,
+        "style": Markup(source_of("report_volumes.css")),
+        "scripts": [script_of(name) for name in names],
     }
 
 
@@ -169,12 +160,3 @@ def _colours() -> dict[str, list[int]]:
 def _for_script(values: Any) -> Markup:
     """JSON for a data block: nothing in it ends the element."""
     return Markup(json.dumps(values).replace("<", "\\u003c"))
-
-
-def _script(name: str) -> Script:
-    text = _source(name)
-    return Script(Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
-
-
-def _source(name: str) -> str:
-    return files("blemish.sinks").joinpath(name).read_text(encoding="utf-8")

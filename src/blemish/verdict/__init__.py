@@ -38,6 +38,7 @@ class Groups:
     said: tuple[int, ...] = ()  # about which a person has said what they are, so nobody needs to look
     products: tuple[int, ...] = ()  # sizes of the groups, if the photos look like several products
     alone: bool = False  # each was scored on its own, so that a few photos, or equal ones, can all be flawed
+    unit: str = "photo"  # what one of them is called
 
 
 def judge(estimated: Estimate, config: VerdictConfig, pixel_threshold: float, groups: Groups) -> Judgement:
@@ -45,7 +46,7 @@ def judge(estimated: Estimate, config: VerdictConfig, pixel_threshold: float, gr
     scores = estimated.scores
     settled = np.isin(np.arange(len(scores)), (*groups.carriers, *groups.asked, *groups.spared))
     band = Band(scores, estimated.defective, ~settled)
-    threshold, rule = _threshold(estimated, config)
+    threshold, rule = _threshold(estimated, config, groups.unit)
     of_batch = (config.threshold, config.max_false_alarms, config.expect_defects) == (None, None, None)
     thresholds = _stops(scores, threshold)
     rates = estimated.false_alarms(thresholds)
@@ -78,7 +79,7 @@ def judge(estimated: Estimate, config: VerdictConfig, pixel_threshold: float, gr
     )
 
 
-def _threshold(estimated: Estimate, config: VerdictConfig) -> tuple[float, str]:
+def _threshold(estimated: Estimate, config: VerdictConfig, unit: str) -> tuple[float, str]:
     if config.threshold is not None:
         return config.threshold, "as you said"
     if config.max_false_alarms is not None:
@@ -86,7 +87,7 @@ def _threshold(estimated: Estimate, config: VerdictConfig) -> tuple[float, str]:
         return estimated.allowing(config.max_false_alarms), f"at most {allowed} false alarms, as you asked"
     if config.expect_defects is not None:
         return estimated.expecting(config.expect_defects), f"{percent(config.expect_defects)} defects, as you expect"
-    return estimated.best(), "estimated from these photos"
+    return estimated.best(), f"estimated from these {unit}s"
 
 
 def _stop(
@@ -123,6 +124,7 @@ def _stop(
         by_hand=by_hand,
         own=own,
         alike=alike,
+        unit=groups.unit,
     )
     return Stop(threshold, blemished, tuple(sorted(unsure)), sentence(said))
 

@@ -28,15 +28,20 @@ class Said:
     by_hand: bool  # the user has named the threshold
     own: bool  # the batch itself has chosen it
     alike: bool  # all photos score the same
+    unit: str = "photo"  # what one of them is called
+
+    @property
+    def counted(self) -> str:
+        """``1 photo``, ``12 photos``"""
+        return f"{self.photos} {self.unit}{'s' * (self.photos != 1)}"
 
 
 def sentence(said: Said) -> str:
     """One sentence for people who are to act on it."""
     if said.photos < FEW and not said.by_hand:
-        count = f"{said.photos} photo{'s' * (said.photos != 1)}"
-        return f"Only {count}: too few to be sure of anything; {_look(said)}."
+        return f"Only {said.counted}: too few to be sure of anything; {_look(said)}."
     if said.alike and not said.by_hand:
-        return f"All {said.photos} photos score the same: nothing can be said about them."
+        return f"All {said.counted} score the same: nothing can be said about them."
     parts = [_called(said)]
     if said.photos >= FEW:
         parts.append(_meaning(said.false_alarms))
@@ -46,12 +51,12 @@ def sentence(said: Said) -> str:
         parts.append(_look(said))
     words = "; ".join(parts) + "."
     if said.products:
-        words += f" But {_products(said.products)}"
+        words += f" But {_products(said.products, said.unit)}"
     return words
 
 
 def _called(said: Said) -> str:
-    photos = f"{said.photos} photo{'s' * (said.photos != 1)}"
+    photos = said.counted
     if said.blemished:
         return f"{said.blemished} of {photos} {'is' if said.blemished == 1 else 'are'} blemished"
     if said.asked or said.above:
@@ -78,10 +83,10 @@ def _look(said: Said) -> str:
     return words
 
 
-def _products(sizes: Sequence[int]) -> str:
+def _products(sizes: Sequence[int], unit: str) -> str:
     if len(sizes) == 2 and min(sizes) > 0.4 * sum(sizes):
         return "half of these differ from the other half: are these two products?"
-    return f"these look like {len(sizes)} products ({', '.join(map(str, sizes))} photos): are they?"
+    return f"these look like {len(sizes)} products ({', '.join(map(str, sizes))} {unit}s): are they?"
 
 
 def one_in(rate: float) -> str:
