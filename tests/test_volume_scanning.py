@@ -329,7 +329,8 @@ def test_copies_are_told_of(tmp_path: Path) -> None:
     "changes, words",
     [
         ({"size": 256}, "--size is for photos"),
-        ({"subset": 50}, "--subset is for photos"),
+        ({"screen": 0.5}, "--subset sets how many"),
+        ({"executor": "ray"}, "by this machine's cores"),
         ({"exports": ("masks", "coco")}, "are for photos"),
         ({"backbone": "mock+effnet-lite2"}, "one backbone"),
         ({"method": "text", "backbone": "effnet-lite2", "text": {"class_name": "brain"}}, "holds volumes"),
