@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import volume_files as made
 from blemish import volume_estimate
 from blemish.config import ScanConfig, VolumeConfig
 from blemish.deciding import decide
+from blemish.errors import InputError
 from blemish.matching.nearby_pairs import NearbyMatcher
 from blemish.matching.tiles import TileMatches
 from blemish.part_cache import kept_parts, kept_tiles
@@ -193,3 +195,50 @@ def test_a_killed_process_goes_on_with_the_same_bits(radius: str, tmp_path: Path
 def _logged() -> int:
     """Bytes."""
     return sum(file.stat().st_size for file in kept_tiles().glob("*/tiles.bin"))
+
+
+# Runs that grow
+
+
+def grow(folder: Path, tmp_path: Path, old: int, **options: Any) -> tuple[Path, Path]:
+    """A finished run of the first ``old`` volumes, and a folder of the others."""
+    first, rest = tmp_path / "first", tmp_path / "rest"
+    for number, file in enumerate(sorted(folder.iterdir())):
+        to = first if number < old else rest
+        to.mkdir(exist_ok=True)
+        shutil.copy(file, to)
+    return scan(first, CONFIG, **options).save(tmp_path / "run"), rest
+
+
+def test_a_run_that_grows_compares_new_pairs_only(folder: Path, whole: Result, tmp_path: Path) -> None:
+    run, rest = grow(folder, tmp_path, 40)
+    result = scan(rest, extends=run)
+    assert pairs(result) == (PAIRS - 780, 780)
+    plain = {path.rsplit("/", 1)[-1]: score for path, score in result.scores.items()}
+    assert plain == pytest.approx(whole.scores, abs=1e-6)
+    assert {photo.path for photo in result.photos} == {
+        f"{'rest/' if number >= 40 else ''}b{number:02}.nii" for number in range(VOLUMES)
+    }
+    again = result.save(tmp_path / "grown")
+    write(tmp_path / "more", 1)
+    assert pairs(scan(tmp_path / "more", extends=again)) == (VOLUMES, PAIRS)
+
+
+def test_a_divided_run_grows_at_its_end(folder: Path, tmp_path: Path) -> None:
+    """Its first subset stays; the last is dealt anew with the new volumes, and known pairs are taken over."""
+    run, rest = grow(folder, tmp_path, 41, subset=20)
+    result = scan(rest, extends=run)
+    before = json.loads((run / "division.json").read_text())["parts"]
+    assert result.division is not None
+    after = result.division["parts"]
+    assert after[0] == before[0] and len(after[1]) == 24
+    assert pairs(result) == (24 * 23 // 2 - 190, 190)
+
+
+def test_what_does_not_grow(folder: Path, tmp_path: Path) -> None:
+    run, rest = grow(folder, tmp_path, 40)
+    with pytest.raises(InputError, match="All 40 volumes in"):
+        scan(tmp_path / "first", extends=run)
+    (tmp_path / "first" / "b00.nii").unlink()
+    with pytest.raises(InputError, match="1 of 40 volumes of"):
+        scan(rest, extends=run)

@@ -91,11 +91,16 @@ def scan(
         return scan_by_words(Path(source).expanduser(), config, progress, scratch)
     source = Path(source).expanduser()
     if _of_volumes(source, config):
-        if earlier:
+        if earlier and not earlier.of_volumes:
             raise ConfigError("A run of photos is not extended by volumes. Scan the volumes by themselves.")
         from blemish.volume_scanning import scan_volumes  # nibabel, which other scans need not load
 
-        return scan_volumes(source, config, progress, scratch, decisions)
+        return scan_volumes(source, config, progress, scratch, decisions, earlier)
+    if earlier and earlier.of_volumes:
+        raise ConfigError(
+            f"A run of volumes is extended by volumes; {str(source)!r} holds none, or photos besides. Scan photos by "
+            "themselves."
+        )
     clock = Clock(progress)
     with threads(config.threads):
         with clock.quiet("listing and loading"):

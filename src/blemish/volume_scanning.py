@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import machine, manifest, run_cache, verdict_file, volume_file
+from blemish import extending, machine, manifest, run_cache, verdict_file, volume_file
 from blemish.comparing import Compared, searched, together
 from blemish.config import PHOTOS_ONLY, ScanConfig
 from blemish.errors import ConfigError, InputError
+from blemish.extending import Earlier
 from blemish.extraction import Branch
 from blemish.family_facts import excluded, family_of
 from blemish.features.registry import load_backbone
@@ -35,6 +36,7 @@ from blemish.progress import Progress
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
 from blemish.stages import Clock, Stages, one_bar, threads
 from blemish.volume_estimate import VolumeCost, estimated, room
+from blemish.volume_extending import grown
 from blemish.volume_extraction import Looked, look, open_cache
 from blemish.volume_parts import FEWEST, VolumePlan, deal_volumes, do_volume_part
 from blemish.volume_space import Native, Volumes
@@ -64,7 +66,12 @@ class _Batch:
 
 
 def scan_volumes(
-    source: Path, config: ScanConfig, progress: Progress, scratch: Path, decisions: Sequence[Decision] = ()
+    source: Path,
+    config: ScanConfig,
+    progress: Progress,
+    scratch: Path,
+    decisions: Sequence[Decision] = (),
+    earlier: Earlier | None = None,
 ) -> Result:
     """Compare every volume of a folder with all the others. Arguments and errors as for ``scanning.scan``."""
     _check(config)
@@ -72,6 +79,8 @@ def scan_volumes(
     with threads(config.threads):
         with clock.quiet("listing and loading"):
             listing = find_volumes(source, config.volumes.modality)
+            if earlier:
+                listing = grown(earlier, listing)
             if config.volumes.masks is not None:
                 listing = find_brain_masks(Path(config.volumes.masks).expanduser(), listing)
             device, device_reason = machine.choose_device(config.device)
@@ -82,7 +91,7 @@ def scan_volumes(
             f"{branch.backbone.facts.name} on slices of {side} x {side}, layers {layers}; {device}: {device_reason}"
         )
         batch = _looked(listing, config, clock, progress)
-        parts = deal_volumes(len(batch.looked), config.subset)
+        parts = deal_volumes(len(batch.looked), config.subset, _staying(batch, earlier))
         workers, budget = room(config, branch, batch.looked, max(map(len, parts)), scratch)
         plan = VolumePlan(config, branch, batch.looked, batch.placing.boxes, workers, budget, parts, batch.unreadable)
         if plan.divided:
@@ -91,7 +100,7 @@ def scan_volumes(
                 f"what it costs in a batch of {len(parts[0])}; in a subset each is compared with all others"
             )
         with workplace(config, device, budget) as place:
-            done = _parts(plan, place, batch, clock, progress)
+            done = _parts(plan, place, batch, earlier, clock, progress)
         with clock.stage("joining", 1) if plan.divided else clock.quiet("joining"):
             compared = together(
                 [part.compared for part in done.parts],
@@ -175,7 +184,16 @@ class _Done:
     sha256: list[str]
 
 
-def _parts(plan: VolumePlan, place: Workplace, batch: _Batch, clock: Clock, progress: Progress) -> _Done:
+def _staying(batch: _Batch, earlier: Earlier | None) -> list[list[int]]:
+    """Parts of a run that is extended, but the last, in numbers of the batch."""
+    number = {one.file.path: at for at, one in enumerate(batch.looked)}
+    parts = earlier.parts[:-1] if earlier else []
+    return [[number[path] for path in part if path in number] for part in parts]
+
+
+def _parts(
+    plan: VolumePlan, place: Workplace, batch: _Batch, earlier: Earlier | None, clock: Clock, progress: Progress
+) -> _Done:
     """Every part in turn; of a large batch under one bar."""
     sizes = [len(part) for part in plan.parts]
     cost = estimated(plan.branch, plan.config, sizes, plan.budget, plan.workers)
@@ -185,7 +203,9 @@ def _parts(plan: VolumePlan, place: Workplace, batch: _Batch, clock: Clock, prog
     done = _Done([], [], [])
     with _stages(plan, cost, clock, progress) as stages:
         for number in range(len(plan.parts)):
-            found = do_volume_part(plan, place, number, len(done.natives), (), stages)
+            # An extended run's last part was dealt anew into what stands from there on; its tiles serve them all.
+            tiles = earlier.tiles if earlier and number >= len(earlier.parts) - 1 else ()
+            found = do_volume_part(plan, place, number, len(done.natives), tiles, stages)
             if found:
                 part, natives = found
                 done.parts.append(part)
@@ -299,6 +319,12 @@ def _result(
         shape=grids.shape[1:],
         pixels=partial(_no_pixels, plan),
         families=compared.families,
+        division=extending.describe(
+            [part.paths for part in done.parts],
+            {one.file.path: one.file.files[0] for one in done.natives},
+            {one.file.path: digest for one, digest in zip(done.natives, done.sha256, strict=True)},
+            done.parts[-1].tiles,
+        ),
         keep=keep,
         scale=scale,
         warnings=warnings,
@@ -330,7 +356,7 @@ def _warnings(batch: _Batch, branch: Branch, rows: Sequence[Photo], parts: Seque
     if branch.cache and branch.cache.broken:
         found.append(f"tokens could not be cached ({branch.cache.broken})")
     if reason := next((part.not_kept for part in parts if part.not_kept), ""):
-        found.append(f"comparisons could not be kept for a scan that goes on ({reason})")
+        found.append(f"comparisons could not be kept for a scan that goes on or a run that grows ({reason})")
     return tuple(found)
 
 
