@@ -62,7 +62,7 @@ class Earlier:
                 parts=[[path for path, _ in part] for part in stored["parts"]],
                 tiles=tuple(stored["tiles"]),
                 config=with_options(ScanConfig(), config),
-                of_volumes=bool(manifest["resolved"].get("volumes")),
+                of_volumes=bool(manifest.get("resolved", {}).get("volumes")),
             )
         except FileNotFoundError as error:
             raise InputError(
