@@ -140,7 +140,7 @@ def require_photos(manifest: dict[str, Any], run: Path, what: str) -> None:
     if manifest.get("resolved", {}).get("volumes"):
         raise InputError(
             f"{run.name!r} cannot be {what}: it is a run of volumes, for which this is not there yet. What works with "
-            "it: blemish verdict and blemish decide."
+            "it: blemish verdict, blemish decide and blemish scan --extend."
         )
 
 
