@@ -329,7 +329,8 @@ def test_copies_are_told_of(tmp_path: Path) -> None:
     "changes, words",
     [
         ({"size": 256}, "--size is for photos"),
-        ({"subset": 50}, "--subset is for photos"),
+        ({"screen": 0.5}, "--subset sets how many"),
+        ({"executor": "ray"}, "by this machine's cores"),
         ({"exports": ("masks", "coco")}, "are for photos"),
         ({"backbone": "mock+effnet-lite2"}, "one backbone"),
         ({"method": "text", "backbone": "effnet-lite2", "text": {"class_name": "brain"}}, "holds volumes"),
@@ -444,9 +445,10 @@ def test_nothing_is_learned_from_volumes(run: Path) -> None:
 def test_neither_kind_of_run_grows_by_the_other(
     run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(monkeypatch, "scan", "--extend", run, folder) == 2
-    assert "run of volumes" in capsys.readouterr().err
-    photos = scan(write_parts(tmp_path / "parts"), ScanConfig(backbone="mock", cache=False)).save(tmp_path / "run")
+    parts = write_parts(tmp_path / "parts")
+    assert call(monkeypatch, "scan", "--extend", run, parts) == 2
+    assert "extended by volumes" in capsys.readouterr().err
+    photos = scan(parts, ScanConfig(backbone="mock", cache=False)).save(tmp_path / "run")
     assert call(monkeypatch, "scan", "--extend", photos, folder) == 2
     assert "not extended by volumes" in capsys.readouterr().err
 

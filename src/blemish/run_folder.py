@@ -41,6 +41,7 @@ __all__ = [
     "read_manifest",
     "replacing",
     "require_compared",
+    "require_mutual",
     "require_photos",
     "require_same_method",
     "staging",
@@ -139,7 +140,7 @@ def require_photos(manifest: dict[str, Any], run: Path, what: str) -> None:
     if manifest.get("resolved", {}).get("volumes"):
         raise InputError(
             f"{run.name!r} cannot be {what}: it is a run of volumes, for which this is not there yet. What works with "
-            "it: blemish verdict and blemish decide."
+            "it: blemish verdict, blemish decide and blemish scan --extend."
         )
 
 
@@ -147,6 +148,11 @@ def require_compared(manifest: dict[str, Any], run: Path, what: str) -> None:
     """Raises ``InputError`` for a run whose photos were judged one by one, or of volumes. ``what`` was to be done:
     taught, frozen."""
     require_photos(manifest, run, what)
+    require_mutual(manifest, run, what)
+
+
+def require_mutual(manifest: dict[str, Any], run: Path, what: str) -> None:
+    """Raises ``InputError`` for a run whose photos were judged one by one. ``what`` was to be done: extended."""
     told = manifest.get("resolved", {}).get("told")
     if told:
         raise InputError(

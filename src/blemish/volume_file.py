@@ -33,8 +33,9 @@ def write(volumes: Volumes, folder: Path) -> None:
         facts.append(
             {
                 "path": path,
-                "files": [str(file) for file in one.file.files],
+                "files": [str(file.absolute()) for file in one.file.files],
                 "modality": one.file.modality,
+                "brain": str(one.file.brain.absolute()) if one.file.brain else None,
                 "start": one.box.start,
                 "stop": one.box.stop,
                 "shape": one.geometry.shape,
@@ -65,9 +66,10 @@ def read(folder: Path) -> Volumes:
 
 def _native(facts: dict[str, Any], row: int, arrays: Any) -> Native:
     x, y, z = facts["shape"]
+    brain = Path(facts["brain"]) if facts.get("brain") else None  # absent in a run from before they could grow
     fields = {name: arrays[f"{row}.{name}"] for name in facts["fields"]}
     return Native(
-        file=VolumeFile(facts["path"], tuple(map(Path, facts["files"])), facts["modality"]),
+        file=VolumeFile(facts["path"], tuple(map(Path, facts["files"])), facts["modality"], brain),
         geometry=Geometry((x, y, z), arrays[f"{row}.affine"], fields, facts["nifti2"]),
         box=Box(tuple(facts["start"]), tuple(facts["stop"])),
         inside=arrays[f"{row}.inside"],

@@ -81,7 +81,7 @@ def scan(
     subset: Annotated[
         str | None,
         typer.Option(
-            help="Photos compared with each other, about; larger batches are dealt into such subsets. Or all."
+            help="Photos or volumes compared with each other, about; more are dealt into such subsets. Or all."
         ),
     ] = None,
     screen: Annotated[
