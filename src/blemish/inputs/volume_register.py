@@ -25,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 SIDE = 48  # voxels of a cube: 96 took three times as long and agreed no better
 LEVELS = ((4, 2.0), (2, 1.0), (1, 0.5))  # coarse to fine: voxels of the cube to one, and by how many it is smoothed
 BINS = 32  # of the joint histogram
-STEPS = 60  # a level, at most; it ends after about 20
+STEPS = 60  # a level, at most; it ends after about 30
 AROUND = 2  # voxels around the brain that are compared too: its outline is there
 SCALES = (0.7, 1.4)  # of a brain's box, beyond which no registration of brains of one batch is believed
 LEAST_OVERLAP = 0.8  # Dice of the two brains; boxes alone give .94
@@ -74,7 +74,7 @@ def register(reference: Float32, moving: Float32) -> Registered:
     method.SetMetricFixedMask(itk.Cast(_image(_grown(reference > 0)), itk.sitkUInt8))
     method.SetInterpolator(itk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=0.02, numberOfIterations=STEPS, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-6
+        learningRate=1.0, minStep=0.01, numberOfIterations=STEPS, relaxationFactor=0.7, gradientMagnitudeTolerance=1e-8
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([factor for factor, _ in LEVELS])
