@@ -168,12 +168,14 @@ def main(revision: str) -> bool:
     if folder is None:
         sys.exit("Set BLEMISH_DATA to the folder that holds brain_t1_healthy.")
     folder /= "brain_t1_healthy"
-    real = brains(folder)
     print(
         f"# Nearby\n\nMeasured {date.today()}: {os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}."
     )
     print(f"Command: `python benchmarks/nearby.py {revision} > benchmarks/nearby.md`. Medians of {REPEATS}, in turn.\n")
-    print(f"## A pair of brains, {' x '.join(map(str, real.grid))} cells, radius {RADIUS}\n")
+    print("## Scans of 12 brains of 1 mm, default backbone\n")
+    scans(folder)  # first: a process counts the memory of the one that starts it
+    real = brains(folder)
+    print(f"\n## A pair of brains, {' x '.join(map(str, real.grid))} cells, radius {RADIUS}\n")
     print(
         f"{real.tokens.shape[2]} channels, {100 * real.inside.mean():.0f} % of the cells in a brain; beside revision "
         f"{revision}.\n"
@@ -181,8 +183,6 @@ def main(revision: str) -> bool:
     same = side_by_side(real, at_revision(revision), revision)
     print("\n## The log\n")
     logged(real)
-    print("\n## Scans of 12 brains of 1 mm, default backbone\n")
-    scans(folder)
     return same
 
 

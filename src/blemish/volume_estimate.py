@@ -29,6 +29,7 @@ PER_CUBE_VOXEL = 12
 PER_CELL = 40  # of the maps of a large batch, which are weighed together when its parts are done
 LEAST_FOR_ARRAYS = 2**26
 READ_S = 1e-7  # a voxel: decoding it twice and looking for the brain, in one thread
+REGISTER_S = 0.4  # a volume, in one thread: its small cube is the same whatever its size
 BRAIN = 0.5  # of the box around it, about
 SMALL = 12  # cells a side of the two volumes of noise that are compared
 
@@ -83,6 +84,8 @@ def estimated(branch: Branch, config: ScanConfig, sizes: Sequence[int], budget: 
         torch.set_num_threads(threads)
     batches = len(volumes.axes) * -(-volumes.cube // volumes.slices) / BATCH
     a_volume = (batches * a_batch + READ_S * volumes.cube**3) / workers
+    if volumes.align == "affine":
+        a_volume += (REGISTER_S + READ_S / 2 * volumes.cube**3) / workers
     channels = sum(min(grid.shape[-1], 64) for grid in grids) * len(volumes.axes)
     a_pair = _seconds_a_pair(volumes.grid, channels, volumes.radius, budget)
     reading, comparing = sum(sizes) * a_volume, sum(size * (size - 1) / 2 for size in sizes) * a_pair

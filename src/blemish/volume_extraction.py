@@ -27,7 +27,7 @@ from blemish.features.registry import Features
 from blemish.features.volume_tokens import cells_inside, volume_tokens
 from blemish.inputs.volume_checks import VolumeFacts
 from blemish.inputs.volume_geometry import Geometry
-from blemish.inputs.volume_grid import Box, brain_box, to_cube
+from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volumes import clipped, read_brain, read_volume
 from blemish.matching.store import Budget
@@ -109,14 +109,15 @@ def token_settings(branch: Branch, config: VolumeConfig) -> dict[str, Any]:
     return {**branch.cache_settings(branch.shape, 0), "volumes": settings}
 
 
-def identity(one: Looked, box: Box) -> str:
+def identity(one: Looked, box: Box | Tilted) -> str:
     """A digest of what tokens are made from: a volume's bytes, its box and its brain."""
-    return hashlib.sha256(f"{one.sha256} {box.start} {box.stop}".encode() + one.packed).hexdigest()
+    where = f"{box.box} {box.matrix}" if isinstance(box, Tilted) else f"{box.start} {box.stop}"
+    return hashlib.sha256(f"{one.sha256} {where}".encode() + one.packed).hexdigest()
 
 
 def see(
     looked: Sequence[Looked],
-    boxes: Sequence[Box],
+    boxes: Sequence[Box | Tilted],
     branch: Branch,
     config: VolumeConfig,
     budget: Budget,
@@ -176,7 +177,7 @@ class _Tokens:
     cached: bool
 
 
-def _tokens(one: Looked, box: Box, branch: Branch, config: VolumeConfig) -> _Tokens:
+def _tokens(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig) -> _Tokens:
     """Raises ``UnreadablePhoto``."""
     cells = (config.grid,) * 3
     native = Native(one.file, one.geometry, box, np.zeros(cells, np.bool_), one.packed)

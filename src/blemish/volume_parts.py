@@ -18,7 +18,7 @@ import numpy as np
 from blemish.comparing import compare
 from blemish.config import ScanConfig
 from blemish.extraction import Branch
-from blemish.inputs.volume_grid import Box
+from blemish.inputs.volume_grid import Box, Tilted
 from blemish.matching.engine import NearestTable, match
 from blemish.matching.nearby import match_nearby
 from blemish.matching.screening import deal
@@ -49,7 +49,7 @@ class VolumePlan:
     config: ScanConfig
     branch: Branch
     looked: Sequence[Looked]
-    boxes: Sequence[Box]
+    boxes: Sequence[Box | Tilted]
     workers: int  # volumes that are looked at at the same time
     budget: Budget
     parts: list[list[int]]  # numbers of volumes that are compared with each other
@@ -110,7 +110,7 @@ def do_volume_part(
     return (keep_part(done, file, plan.folder, last=last) if file else done), seen.natives
 
 
-def _natives(done: DonePart, looked: Sequence[Looked], boxes: Sequence[Box]) -> list[Native]:
+def _natives(done: DonePart, looked: Sequence[Looked], boxes: Sequence[Box | Tilted]) -> list[Native]:
     """Where the volumes of a part that was read lie."""
     assert done.inside is not None
     by_path = {one.file.path: (one, box) for one, box in zip(looked, boxes, strict=True)}
@@ -121,7 +121,9 @@ def _natives(done: DonePart, looked: Sequence[Looked], boxes: Sequence[Box]) -> 
     return natives
 
 
-def _file(plan: VolumePlan, place: Workplace, looked: Sequence[Looked], boxes: Sequence[Box], first: int) -> Path:
+def _file(
+    plan: VolumePlan, place: Workplace, looked: Sequence[Looked], boxes: Sequence[Box | Tilted], first: int
+) -> Path:
     """Where a part of many is kept, in the cache or, without it, as long as the scan takes."""
     if not plan.config.cache:
         return plan.folder() / f"part-{first}.npz"

@@ -27,7 +27,9 @@ from blemish.extraction import Branch
 from blemish.family_facts import excluded, family_of
 from blemish.features.registry import load_backbone
 from blemish.inputs.volume_checks import Placing, differences, other_scanners, place
+from blemish.inputs.volume_grid import Box
 from blemish.inputs.volume_layouts import VolumeListing, find_brain_masks, find_volumes
+from blemish.inputs.volume_register import require_library
 from blemish.judging import estimate_of, judged_volumes, seed_level
 from blemish.part_cache import prune
 from blemish.part_file import DonePart
@@ -35,6 +37,7 @@ from blemish.paths import RUN_CACHE, RUN_VERDICT, RUN_VOLUMES
 from blemish.progress import Progress
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
 from blemish.stages import Clock, Stages, one_bar, threads
+from blemish.volume_aligning import aligned
 from blemish.volume_estimate import VolumeCost, estimated, room
 from blemish.volume_extending import grown
 from blemish.volume_extraction import Looked, look, open_cache
@@ -93,6 +96,10 @@ def scan_volumes(
         batch = _looked(listing, config, clock, progress)
         parts = deal_volumes(len(batch.looked), config.subset, _staying(batch, earlier))
         workers, budget = room(config, branch, batch.looked, max(map(len, parts)), scratch)
+        cost = estimated(branch, config, [len(part) for part in parts], budget, workers)
+        progress.note(cost.text)
+        if config.volumes.align == "affine":
+            batch = _registered(batch, workers, clock, progress)
         plan = VolumePlan(config, branch, batch.looked, batch.placing.boxes, workers, budget, parts, batch.unreadable)
         if plan.divided:
             progress.note(
@@ -100,7 +107,7 @@ def scan_volumes(
                 f"what it costs in a batch of {len(parts[0])}; in a subset each is compared with all others"
             )
         with workplace(config, device, budget) as place:
-            done = _parts(plan, place, batch, earlier, clock, progress)
+            done = _parts(plan, place, batch, earlier, cost, clock, progress)
         with clock.stage("joining", 1) if plan.divided else clock.quiet("joining"):
             compared = together(
                 [part.compared for part in done.parts],
@@ -117,7 +124,7 @@ def scan_volumes(
 
 
 def _check(config: ScanConfig) -> None:
-    """Raises ``ConfigError`` for what only photos have a use for."""
+    """Raises ``ConfigError`` for what only photos have a use for, ``InputError`` for a library that is missing."""
     usual = ScanConfig()
     unused = [name for name in PHOTOS_ONLY if getattr(config, name) != getattr(usual, name)]
     if unused:
@@ -128,6 +135,8 @@ def _check(config: ScanConfig) -> None:
         raise ConfigError("--export coco and labelstudio are for photos; masks of volumes are written as NIfTI anyway.")
     if "+" in config.backbone:
         raise ConfigError(f"Volumes are seen with one backbone; received {config.backbone!r}.")
+    if config.volumes.align == "affine":
+        require_library()
 
 
 def _branch(config: ScanConfig, device: str) -> Branch:
@@ -160,8 +169,18 @@ def _looked(listing: VolumeListing, config: ScanConfig, clock: Clock, progress: 
     _require_enough(len(looked), unreadable, listing)
     facts = [one.facts for one in looked]
     placing = place(facts, config.volumes.align)
-    progress.note(f"Aligned by {placing.reason}")
+    if config.volumes.align != "affine":  # what that was aligned by is known later
+        progress.note(f"Aligned by {placing.reason}")
     return _Batch(listing, looked, placing, unreadable, differences(facts, config.volumes.align))
+
+
+def _registered(batch: _Batch, workers: int, clock: Clock, progress: Progress) -> _Batch:
+    """The same batch, each brain brought to one of them; what could not be is among the differences."""
+    boxes = [box for box in batch.placing.boxes if isinstance(box, Box)]
+    with clock.stage("registering volumes", 2 * len(batch.looked)) as advance:
+        found = aligned(batch.looked, boxes, workers, advance)
+    progress.note(f"Aligned by {found.placing.reason}")
+    return replace(batch, placing=found.placing, differences=[*batch.differences, *filter(None, [found.warning])])
 
 
 def _require_enough(count: int, unreadable: dict[str, str], listing: VolumeListing) -> None:
@@ -192,12 +211,15 @@ def _staying(batch: _Batch, earlier: Earlier | None) -> list[list[int]]:
 
 
 def _parts(
-    plan: VolumePlan, place: Workplace, batch: _Batch, earlier: Earlier | None, clock: Clock, progress: Progress
+    plan: VolumePlan,
+    place: Workplace,
+    batch: _Batch,
+    earlier: Earlier | None,
+    cost: VolumeCost,
+    clock: Clock,
+    progress: Progress,
 ) -> _Done:
     """Every part in turn; of a large batch under one bar."""
-    sizes = [len(part) for part in plan.parts]
-    cost = estimated(plan.branch, plan.config, sizes, plan.budget, plan.workers)
-    progress.note(cost.text)
     if plan.config.cache:
         prune()  # before and not after: what this scan keeps it may need to its end
     done = _Done([], [], [])
@@ -236,9 +258,9 @@ def _stages(plan: VolumePlan, cost: VolumeCost, clock: Clock, progress: Progress
 
 def _facts(batch: _Batch, config: ScanConfig, done: _Done) -> dict[str, Any]:
     """What was chosen, for ``run.json``."""
-    spacing = np.median([one.geometry.spacing for one in batch.looked], axis=0)
-    extent = np.median([box.extent for box in batch.placing.boxes], axis=0)
-    side = config.volumes.cube
+    pairs = zip(batch.placing.boxes, batch.looked, strict=True)
+    sides = np.median([box.sides(one.geometry.spacing) for box, one in pairs], axis=0)
+    cube = config.volumes.cube
     return {
         "volumes": len(done.natives),
         "k": done.parts[0].compared.k,
@@ -251,8 +273,8 @@ def _facts(batch: _Batch, config: ScanConfig, done: _Done) -> dict[str, Any]:
         },
         "placing": batch.placing.reason,
         "brain_masks": sorted({one.how for one in batch.looked}),
-        "cell_mm": [round(float(length), 2) for length in extent * spacing / config.volumes.grid],
-        "working_size": {"height": side, "width": side, "depth": side},
+        "cell_mm": [round(float(side), 2) for side in sides / config.volumes.grid],
+        "working_size": {"height": cube, "width": cube, "depth": cube},
         "families_searched": searched(config, len(done.natives)),
     }
 
