@@ -2,8 +2,8 @@
 
     BLEMISH_DATA=../shared/data python benchmarks/volumes.py [lesions|recurring|flair|cost] > benchmarks/volumes.md
 
-Every figure is of ``blemish.scan`` on a folder of files, as a user's. One lesion lies in each brain of one half, then of
-the other half, and again with other lesions; figures are means over these batches, but detection, which is pooled.
+Every figure is of ``blemish.scan`` on a folder of files, as a user's. One lesion lies in each brain of one half, then
+of the other half, and again with other lesions; figures are means over these batches, but detection, which is pooled.
 ``--seeds 0,1`` are the rounds that settings were chosen on; the others are reported.
 """
 
@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from batches import data_folder
 from blemish.config import FamilyConfig, ScanConfig, VolumeConfig
@@ -25,7 +26,7 @@ from blemish.metrics.ranking import auroc, auroc_of, average_precision_of
 from blemish.metrics.volumes import Candidates, best_dice, candidates, detection_rate, voxel_counts
 from blemish.result import Result
 from blemish.scanning import scan
-from volumes_batches import Case, a_third, halves, healthy, write
+from volumes_batches import Brain, Case, a_third, halves, healthy, write
 from volumes_cost import cost
 from volumes_flair import flair
 
@@ -66,40 +67,51 @@ def scanned(case: Case, config: ScanConfig) -> Result:
         return replace(result, keep={})
 
 
-def judged(case: Case, result: Result) -> Judged:
-    """Maps and masks on the volumes' own voxels, inside the brains."""
+@dataclass(frozen=True)
+class View:
+    """What a scan says of one volume, on its own voxels: its map, its mask (empty if it is called ok), its score."""
+
+    map: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+    score: float
+
+
+def views(result: Result) -> dict[str, View]:
     volumes = result.volumes
     assert volumes is not None and result.judgement is not None
     level = result.judgement.pixel_threshold
-    rows = {photo.path: (row, photo) for row, photo in enumerate(result.scored)}
-    maps, masks, scores = [], [], []
-    for brain in case.batch:
-        row, photo = rows[brain.name.removesuffix(".gz")]
-        native = volumes.by_path[photo.path]
-        maps.append(native.scores(result.grids[row]))
-        marked = photo.verdict != "ok"
-        masks.append(native.mask(result.grids[row], level) if marked else np.zeros(maps[-1].shape, np.bool_))
-        scores.append(float(photo.score or 0))
-    inside = [brain.inside for brain in case.batch]
+    found = {}
+    for grid, photo in zip(result.grids, result.scored, strict=True):
+        native, marked = volumes.by_path[photo.path], photo.verdict != "ok"
+        scores = native.scores(grid)
+        mask = native.mask(grid, level) if marked else np.zeros(scores.shape, np.bool_)
+        found[photo.path] = View(scores, mask, float(photo.score or 0))
+    return found
+
+
+def judged(case: Case, seen: Mapping[str, View]) -> Judged:
+    """``seen``: by file name."""
+    own = [seen[brain.file] for brain in case.batch]
+    maps, masks, inside = [v.map for v in own], [v.mask for v in own], [brain.inside for brain in case.batch]
     counts = voxel_counts(maps, case.masks, inside)
-    found = [candidates(m, t, b) for m, t, b in zip(maps, case.masks, inside, strict=True)]
     overlap = sum(int((mask & truth).sum()) for mask, truth in zip(masks, case.masks, strict=True))
     size = sum(int(mask.sum()) for mask in (*masks, *case.masks))
     touched, false = _regions(masks, case.masks)
+    sick = [bool(mask.any()) for mask in case.masks]
     return Judged(
-        auroc_of(counts),
-        average_precision_of(counts),
-        best_dice(counts)[0],
-        2 * overlap / size,
-        auroc(scores, [bool(mask.any()) for mask in case.masks]),
-        found,
-        touched,
-        sum(bool(mask.any()) for mask in case.masks),
-        false / len(masks),
+        auroc=auroc_of(counts),
+        ap=average_precision_of(counts),
+        best_dice=best_dice(counts)[0],
+        mask_dice=2 * overlap / size,
+        patients=auroc([v.score for v in own], sick),
+        found=[candidates(m, t, b) for m, t, b in zip(maps, case.masks, inside, strict=True)],
+        marked=touched,
+        lesions=sum(sick),
+        false=false / len(masks),
     )
 
 
-def _regions(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> tuple[int, int]:
+def _regions(masks: Sequence[npt.NDArray[np.bool_]], truths: Sequence[npt.NDArray[np.bool_]]) -> tuple[int, int]:
     """How many lesions (one a volume) a mask touches, and how many regions of masks touch none."""
     from scipy import ndimage
 
@@ -132,34 +144,61 @@ def lesions(folder: Path, seeds: Sequence[int], sizes: Sequence[int], names: Ite
     brains = healthy(folder)
     print(f"\n## Made-up lesions in {len(brains)} healthy brains, one in each of half of them\n")
     print(header("across, setting"))
-    found: dict[tuple[int, str], list[Judged]] = {(size, name): [] for size in sizes for name in names}
+    families, batches = 0, 0
     for across in sizes:
+        found: dict[str, list[Judged]] = {name: [] for name in names}
         for case in halves(brains, across, seeds):
             for name in names:
-                found[across, name].append(judged(case, scanned(case, ScanConfig(volumes=SETTINGS[name]))))
+                result = scanned(case, ScanConfig(volumes=SETTINGS[name]))
+                found[name].append(judged(case, views(result)))
+                families, batches = families + len(result.families), batches + 1
         for name in names:
-            print(row(f"{across}, {name}", found[across, name]), flush=True)
+            print(row(f"{across}, {name}", found[name]), flush=True)
+    print(f"\nFamilies in these {batches} scans, where nothing recurs: {families}")
 
 
 def recurring(folder: Path, seeds: Sequence[int], sizes: Sequence[int], name: str) -> None:
-    """What mutual scoring loses where lesions recur, and what families bring back."""
+    """What mutual scoring loses where a lesion recurs, and what families bring back. "Alone" is the same lesions, each
+    scanned in a batch where no other brain has it."""
     brains = healthy(folder)
-    print(f"\n## A third of the brains with a lesion, {name}\n")
-    print(header("across, lesions, families"))
+    print(f"\n## The same lesion in a third of the brains, {name}\n")
+    print(header("across, lesions"))
+    kinds = ("alone", "recurring, --families off", "recurring, families (default)")
     for across in sizes:
-        found: dict[tuple[str, str], list[Judged]] = {}
+        found: dict[str, list[Judged]] = {kind: [] for kind in kinds}
+        hits, extra = 0, 0
         for seed in seeds:
-            for kind in ("sporadic", "recurring"):
-                case = a_third(brains, across, seed, recurring=kind == "recurring")
-                for rule in ("off", "auto"):
-                    config = ScanConfig(volumes=SETTINGS[name], families=FamilyConfig(rule=rule))
-                    found.setdefault((kind, rule), []).append(judged(case, scanned(case, config)))
-        for (kind, rule), judgements in found.items():
-            print(row(f"{across}, {kind}, {rule}", judgements), flush=True)
-        ap = {key: float(np.mean([one.ap for one in judgements])) for key, judgements in found.items()}
-        lost = ap["sporadic", "off"] - ap["recurring", "off"]
-        back = ap["recurring", "auto"] - ap["recurring", "off"]
-        print(f"\nAP lost at {across}: {lost:.3f}; brought back by families: {back:.3f} ({back / lost:.0%})\n")
+            case = a_third(brains, across, seed)
+            alone, off, auto = kinds
+            plain = ScanConfig(volumes=SETTINGS[name], families=FamilyConfig(rule="off"))
+            found[alone].append(judged(case, _each_alone(case, brains, plain)))
+            found[off].append(judged(case, views(scanned(case, plain))))
+            result = scanned(case, ScanConfig(volumes=SETTINGS[name]))
+            found[auto].append(judged(case, views(result)))
+            carriers = {brain.file for brain, mask in zip(case.batch, case.masks, strict=True) if mask.any()}
+            true = [family for family in result.families if len(carriers & set(family.paths)) >= len(carriers) - 1]
+            hits, extra = hits + bool(true), extra + len(result.families) - len(true)
+        for kind in kinds:
+            print(row(f"{across}, {kind}", found[kind]), flush=True)
+        each = [[one.ap for one in found[kind]] for kind in kinds]
+        lost, back = np.subtract(each[0], each[1]), np.subtract(each[2], each[1])
+        print(
+            f"\n{across}: AP lost {lost.mean():.3f}, brought back {back.mean():.3f} ({back.sum() / lost.sum():.0%}); "
+            f"the family found in {hits} of {len(seeds)} batches, {extra} others. By batch, lost and brought back: "
+            f"{'; '.join(f'{a:.2f} {b:.2f}' for a, b in zip(lost, back, strict=True))}.\n"
+        )
+
+
+def _each_alone(case: Case, brains: Sequence[Brain], config: ScanConfig) -> dict[str, View]:
+    """Every carrier as it looks where it is the only one; the healthy brains beside the first of them."""
+    seen: dict[str, View] = {}
+    for at, mask in enumerate(case.masks):
+        if mask.any():
+            one = Case(list(brains), [np.zeros_like(other) for other in case.masks])
+            one.batch[at], one.masks[at] = case.batch[at], mask
+            now = views(scanned(one, config))
+            seen = {**now, **seen, case.batch[at].file: now[case.batch[at].file]}
+    return seen
 
 
 def main() -> None:

@@ -36,6 +36,11 @@ class Brain:
     box: Box
     geometry: Geometry
 
+    @property
+    def file(self) -> str:
+        """What ``write`` calls it."""
+        return self.name.removesuffix(".gz")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -67,9 +72,8 @@ def halves(brains: Sequence[Brain], across: float, seeds: Sequence[int]) -> Iter
             yield case
 
 
-def a_third(brains: Sequence[Brain], across: float, seed: int, *, recurring: bool) -> Case:
-    """A third of the brains with a lesion each: of their own, or the same at corresponding places, a voxel to and
-    fro."""
+def a_third(brains: Sequence[Brain], across: float, seed: int) -> Case:
+    """A third of the brains with the same lesion at corresponding places, a voxel to and fro."""
     rng = np.random.default_rng((seed, 99, int(across)))
     order = rng.permutation(len(brains))[: len(brains) // 3]
     first = brains[order[0]]
@@ -77,10 +81,7 @@ def a_third(brains: Sequence[Brain], across: float, seed: int, *, recurring: boo
     case = _clean(brains)
     for at in order:
         own = brains[at]
-        lesion = moved(common, first.box, own.box, rng.uniform(-1, 1, 3))
-        if not recurring:
-            lesion = draw_lesion(own.values, own.inside, across, rng)
-        _paint(case, at, own, lesion)
+        _paint(case, at, own, moved(common, first.box, own.box, rng.uniform(-1, 1, 3)))
     return case
 
 
@@ -98,4 +99,4 @@ def write(case: Case, folder: Path) -> None:
     folder.mkdir()
     for brain in case.batch:
         stored = np.ascontiguousarray(brain.geometry.to_stored(brain.values))
-        nibabel().save(nifti_image(stored, brain.geometry), folder / f"{Path(brain.name).name.removesuffix('.gz')}")
+        nibabel().save(nifti_image(stored, brain.geometry), folder / brain.file)

@@ -74,8 +74,8 @@ def _bound(one: Pass, candidate: Candidate) -> float:
 
 
 def _outside(row: Float32, members: Ints, k: int, one: Pass) -> Float32:
-    """(n,) how far a member's tokens are from the others. In aligned volumes, which are few, the nearest of these is not
-    asked: it may be a carrier that was missed."""
+    """(n,) how far a member's tokens are from the others. In aligned volumes, which are few, the nearest of these is
+    not asked: it may be a carrier that was missed."""
     if not one.aligned:
         return isolation_without(row, members, k)
     others = np.delete(row, members, axis=0)
