@@ -38,6 +38,7 @@ from blemish.whole_file import umask
 __all__ = [
     "check_out",
     "default_out",
+    "of_volumes",
     "read_manifest",
     "replacing",
     "require_compared",
@@ -134,9 +135,14 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def of_volumes(manifest: dict[str, Any]) -> bool:
+    """Whether a run is one of volumes."""
+    return bool(manifest.get("resolved", {}).get("volumes"))
+
+
 def require_photos(manifest: dict[str, Any], run: Path, what: str) -> None:
     """Raises ``InputError`` for a run of volumes. ``what`` was to be done with it: evaluated."""
-    if manifest.get("resolved", {}).get("volumes"):
+    if of_volumes(manifest):
         raise InputError(
             f"{run.name!r} cannot be {what}: it is a run of volumes, for which this is not there yet. What works with "
             "it: blemish verdict and blemish decide."
