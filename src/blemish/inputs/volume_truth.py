@@ -19,6 +19,7 @@ from blemish.inputs.volume_nifti import NIFTI_SUFFIXES, read_nifti
 __all__ = ["read_volume_truth"]
 
 _SUFFIX = re.compile(r"(_desc-lesion|_label-lesion|_lesion|_tumou?r)?[_-](mask|masks|seg|dseg|label|lesion|roi)$", re.I)
+_ALONE = re.compile(r"(.*[_-])?(mask|seg|lesion|roi|label)s?$", re.I)
 _BRAIN = re.compile(r"desc-brain|brain[_-]mask$|desc-anomaly", re.I)  # not of a lesion, or our own
 _SUBJECT = re.compile(r"(?:^|_)(sub|ses)-([a-zA-Z0-9]+)")
 
@@ -55,7 +56,8 @@ def read_volume_truth(root_or_csv: Path, volumes: Sequence[VolumeFile]) -> dict[
 
 
 def _mask_of(volume: VolumeFile, masks: Sequence[Path], root: Path) -> Path | None:
-    """By its own relative path; else by its name, alone or with a suffix; else by subject and session."""
+    """By its own relative path; else by its name, alone or with a suffix; else by subject and session; else the only
+    mask in a folder of the same name."""
     stem, subject = stem_of(volume.path), _subject(stem_of(volume.path))
     ways = (
         [mask for mask in masks if mask.relative_to(root).as_posix() == volume.path],
@@ -64,6 +66,13 @@ def _mask_of(volume: VolumeFile, masks: Sequence[Path], root: Path) -> Path | No
             mask
             for mask in masks
             if subject and _SUFFIX.search(stem_of(mask.name)) and _subject(stem_of(mask.name)) == subject
+        ],
+        [
+            mask
+            for mask in masks
+            if mask.parent != root
+            and mask.parent.relative_to(root).as_posix() == volume.path.rpartition("/")[0]
+            and _ALONE.match(stem_of(mask.name))
         ],
     )
     for found in ways:
