@@ -17,9 +17,9 @@ from blemish.errors import InputError
 from blemish.inputs.images import PhotoFile
 from blemish.inputs.layouts import Listing
 from blemish.paths import RUN_DIVISION, RUN_MANIFEST
-from blemish.run_folder import read_manifest, require_compared
+from blemish.run_folder import read_manifest, require_compared, require_photos
 
-__all__ = ["Earlier", "describe"]
+__all__ = ["OF_THE_MACHINE", "Earlier", "describe"]
 
 OF_THE_MACHINE = ("device", "executor", "ray_address", "memory", "threads", "cache")  # settings that say how, not what
 
@@ -49,6 +49,7 @@ class Earlier:
             )
         manifest = read_manifest(run)
         if folder is not None:
+            require_photos(manifest, run, to)
             require_compared(manifest, run, to)
         try:
             stored = json.loads((run / RUN_DIVISION).read_text(encoding="utf-8"))

@@ -33,7 +33,7 @@ from blemish.matching.store import Budget
 from blemish.paths import cache_dir
 from blemish.volume_space import Native, packed_mask
 
-__all__ = ["SHARE", "Looked", "SeenVolumes", "look", "open_cache", "see"]
+__all__ = ["SHARE", "Looked", "SeenVolume", "SeenVolumes", "look", "open_cache", "see", "see_one"]
 
 SHARE = 0.2  # of a cell that has to be brain: less, and its token is mostly of the dark around
 MARGIN = 1.0  # of the channel that tells cells outside from those inside, see ``_dense``
@@ -139,6 +139,28 @@ def see(
     return seen
 
 
+@dataclass(frozen=True)
+class SeenVolume:
+    """One volume. ``grids``: by pass unit tokens (g, g, g, C), nothing outside of the brain. ``embedding: (E,)``."""
+
+    native: Native
+    grids: list[Float32]
+    embedding: Float32
+    cached: bool
+
+
+def see_one(one: Looked, box: Box, branch: Branch, config: VolumeConfig) -> SeenVolume:
+    """As ``see``, and nothing kept. Raises ``UnreadablePhoto``."""
+    found = _tokens(one, box, branch, config)
+    dense = _dense(found.layers, found.native.inside, branch.join, apart=config.radius < 0)
+    grids = [tokens.reshape(*found.native.inside.shape, -1) for tokens in dense]
+    return SeenVolume(found.native, grids, _embedding(found), found.cached)
+
+
+def _embedding(found: _Tokens) -> Float32:
+    return unit_norm(torch.cat([layer.mean(dim=0) for layer in found.layers])).numpy()
+
+
 def _keep(
     found: _Tokens, sha256: str, seen: SeenVolumes, branch: Branch, budget: Budget, volumes: int, *, apart: bool
 ) -> None:
@@ -150,7 +172,7 @@ def _keep(
             branch.token_sets.append(TokenSet(store, found.native.inside.shape))
     for kept, grid in zip(branch.token_sets, dense, strict=True):
         kept.store.write(len(seen.natives), grid[None])
-    seen.embeddings.append(unit_norm(torch.cat([layer.mean(dim=0) for layer in found.layers])).numpy())
+    seen.embeddings.append(_embedding(found))
     seen.natives.append(found.native)
     seen.sha256.append(sha256)
     seen.from_cache += found.cached
@@ -168,7 +190,7 @@ class _Tokens:
 def _tokens(one: Looked, box: Box, branch: Branch, config: VolumeConfig) -> _Tokens:
     """Raises ``UnreadablePhoto``."""
     cells = (config.grid,) * 3
-    native = Native(one.file, one.geometry, box, np.zeros(cells, np.bool_), one.packed)
+    native = Native(one.file, one.geometry, box, np.zeros(cells, np.bool_), one.packed, one.sha256)
     brain = native.brain
     inside = cells_inside(torch.from_numpy(to_cube(brain, box, config.cube)), config.grid, SHARE)
     if not inside.any():

@@ -34,6 +34,7 @@ def write(volumes: Volumes, folder: Path) -> None:
             {
                 "path": path,
                 "files": [str(file) for file in one.file.files],
+                "sha256": one.sha256,
                 "modality": one.file.modality,
                 "start": one.box.start,
                 "stop": one.box.stop,
@@ -72,4 +73,5 @@ def _native(facts: dict[str, Any], row: int, arrays: Any) -> Native:
         box=Box(tuple(facts["start"]), tuple(facts["stop"])),
         inside=arrays[f"{row}.inside"],
         packed=arrays[f"{row}.brain"].tobytes(),
+        sha256=str(facts["sha256"]),
     )

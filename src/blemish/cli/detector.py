@@ -62,12 +62,12 @@ def check(
     from blemish.checking import Results, check_files, listed, require_apart
     from blemish.frozen import Detector
 
-    files = listed(photos)
     for path in photos if out else ():
         assert out is not None
         if path.is_dir():
             require_apart(out, path)
     loaded = Detector.load(detector)
+    files = listed(photos, loaded)
     progress = progress_for(quiet or sys.stdout.isatty() or len(files) < SEVERAL)  # lines on a screen are enough
     with Results(out, loaded) if out else nullcontext() as results, progress.stage("judging", len(files)) as advance:
         failed = _print(check_files(loaded, files, results), advance)

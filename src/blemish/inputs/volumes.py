@@ -7,6 +7,7 @@ The door of the volume files beside this one: ``volume_layouts`` lists, ``volume
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volume_masks import BrainMask, brain_mask
 from blemish.inputs.volume_nifti import read_nifti
 
-__all__ = ["Volume", "clipped", "read_brain", "read_mask_on", "read_volume", "same_grid"]
+__all__ = ["Volume", "clipped", "digest", "read_brain", "read_mask_on", "read_volume", "same_grid"]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -62,6 +63,15 @@ def read_volume(file: VolumeFile, axes: str | None = None) -> Volume:
     values = np.ascontiguousarray(geometry.to_ras(stored))
     modality = "CT" if _is_ct(values) else file.modality
     return Volume(values, geometry, sha256, modality)
+
+
+def digest(file: VolumeFile) -> str:
+    """``Volume.sha256`` without decoding it. Raises ``UnreadablePhoto`` if it is not there any more."""
+    try:
+        each = [hashlib.sha256(one.read_bytes()).hexdigest() for one in file.files]
+    except OSError as error:
+        raise UnreadablePhoto(f"it cannot be read any more ({error.strerror})") from error
+    return hashlib.sha256("".join(sorted(each)).encode()).hexdigest() if file.is_series else each[0]
 
 
 def read_brain(file: VolumeFile, volume: Volume, *, cut: float = 0.05, floor: float = 0.5) -> BrainMask:
