@@ -390,19 +390,13 @@ def test_a_decision_scores_again(recurring: Path, tmp_path: Path) -> None:
     assert {row["path"]: row["score"] for row in table(run)} == first
 
 
-@pytest.mark.parametrize(
-    "verb, rest",
-    [
-        ("teach", ["--good", "b00.nii.gz"]),
-        ("freeze", ["--out", "x.blemish"]),
-        ("diagnose", []),
-    ],
-)
-def test_what_is_not_there_yet_says_so(
-    verb: str, rest: list[str], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_diagnosis_speaks_of_volumes(
+    recurring: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(monkeypatch, verb, run, *rest) == 2
-    assert "run of volumes" in capsys.readouterr().err
+    assert call(monkeypatch, "diagnose", recurring) == 0
+    said = capsys.readouterr().out
+    assert "volumes" in said and "photo" not in said and "patch" not in said
+    assert "1 families" in said
 
 
 def test_nothing_is_learned_from_volumes(run: Path) -> None:

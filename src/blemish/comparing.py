@@ -255,7 +255,7 @@ def _diagnosis(one: Pass, paths: Sequence[str], config: ScanConfig, search: Sear
     )
     links = np.zeros((images, images), np.float32) if search.links is None else search.links
     first, second = np.nonzero(np.triu(links, 1))
-    words = reading(diagnosis, len(search.families))
+    words = reading(diagnosis, len(search.families), volumes=one.inside is not None)
     return {
         **replace(diagnosis, reading=words).as_dict(),
         "rule": config.families.rule,

@@ -286,6 +286,7 @@ def _result(
         shape=grids.shape[1:],
         pixels=_no_pixels,
         families=compared.families,
+        diagnosis=part.diagnosis,
         keep=keep,
         scale=scale,
         warnings=warnings,
