@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blemish[volumes]'")
 
 import volume_files as made
-from blemish import taught
+from blemish import cli, taught
 from blemish.deciding import decide
 from blemish.errors import ConfigError, InputError
 from blemish.rejudging import rejudge
@@ -161,3 +162,20 @@ def test_a_volume_that_has_changed(original: Path, tmp_path: Path) -> None:
     (folder / "b00.nii.gz").unlink()
     with pytest.raises(InputError, match="not there any more"):
         teach(run, good=["b01.nii.gz"])
+
+
+def test_another_scan_knows_what_was_taught(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless its cells are others, whose places are not those of the lesson."""
+    folder, run = write(tmp_path / "brains"), tmp_path / "run"
+    scan(folder, CONFIG).save(run)
+    made.write_nifti(tmp_path / "good.nii.gz", brain(50))
+    teach(run, good=[tmp_path / "good.nii.gz"])
+    options = ["--backbone", "mock", "--overwrite", "--no-cache", "--config", str(tmp_path / "set.toml")]
+    for grid, kept in ((8, "taught"), (4, "taught-before")):
+        (tmp_path / "set.toml").write_text(f"[volumes]\ngrid = {grid}\ncube = 64\nslices = 4\n")
+        monkeypatch.setattr("sys.argv", ["blemish", "scan", str(folder), "--out", str(run), *options])
+        with contextlib.suppress(SystemExit):
+            cli.main()
+        assert (run / kept / "lessons.json").is_file(), capsys.readouterr()

@@ -219,7 +219,7 @@ def _look(numbers: Sequence[Numbers], family: int, carried: Sequence[Carriers], 
 def features_of(branch: Branch) -> str:
     """What made the tokens of the first pass: only looks with the same can be compared."""
     facts = (branch.backbone.weights_sha256[:12], branch.backbone.layers, branch.radii, branch.join, branch.shape)
-    return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}"
+    return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}{branch.view and f' {branch.view}'}"
 
 
 def _between(passes: Sequence[Pass]) -> Float32:

@@ -33,7 +33,7 @@ from blemish.matching.store import Budget
 from blemish.paths import cache_dir
 from blemish.volume_space import Native, packed_mask
 
-__all__ = ["SHARE", "Looked", "SeenVolume", "SeenVolumes", "look", "open_cache", "see", "see_one"]
+__all__ = ["SHARE", "Looked", "SeenVolume", "SeenVolumes", "look", "open_cache", "see", "see_one", "view_of"]
 
 SHARE = 0.2  # of a cell that has to be brain: less, and its token is mostly of the dark around
 MARGIN = 1.0  # of the channel that tells cells outside from those inside, see ``_dense``
@@ -100,6 +100,13 @@ def open_cache(branch: Branch, config: VolumeConfig) -> FeatureCache:
     """Where this branch's tokens of volumes are kept: by a volume's bytes, box and brain, and by these settings."""
     settings = [config.grid, config.cube, config.slices, config.axes, SHARE]
     return FeatureCache(cache_dir(), {**branch.cache_settings(branch.shape, 0), "volumes": settings})
+
+
+def view_of(config: VolumeConfig) -> str:
+    """What makes the tokens of volumes and their places, besides the backbone and its settings: only those with the
+    same can be compared."""
+    where = "anywhere" if config.radius < 0 else "near"
+    return f"grid {config.grid} slices {config.slices} axes {config.axes} {config.align} {where}"
 
 
 def see(

@@ -39,7 +39,7 @@ from blemish.scoring.mutual import highest, image_scores, rscin
 from blemish.scoring.place_bank import Placed, thinned_by_place
 from blemish.scoring.places import Usual, weighed_by_place
 from blemish.visit import Mark, Pictures, Sight, Visit, branch_of, check_manifest, unfit
-from blemish.volume_extraction import Looked, look, open_cache, see_one
+from blemish.volume_extraction import Looked, look, open_cache, see_one, view_of
 from blemish.volume_space import Native, Volumes
 
 __all__ = ["VolumeRevisit", "covered"]
@@ -80,6 +80,7 @@ class VolumeRevisit(Visit[VolumeFile]):
             ) from error
         if {row.path for row in rows if row.status == "ok"} != volumes.by_path.keys():
             raise unfit(run)
+        branch.view = view_of(config.volumes)
         if config.cache:
             branch.cache = open_cache(branch, config.volumes)
         files = {path: one.file for path, one in volumes.by_path.items()}

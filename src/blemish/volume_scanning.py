@@ -36,7 +36,7 @@ from blemish.result import ColourScale, Decision, Photo, Result, ranked
 from blemish.scoring.mutual import neighbours
 from blemish.stages import Clock, threads
 from blemish.volume_estimate import estimated, room
-from blemish.volume_extraction import Looked, SeenVolumes, look, open_cache, see
+from blemish.volume_extraction import Looked, SeenVolumes, look, open_cache, see, view_of
 from blemish.volume_space import Volumes
 
 __all__ = ["scan_volumes"]
@@ -122,7 +122,7 @@ def _branch(config: ScanConfig, device: str) -> Branch:
             f"Slices of {side} pixels do not fit {backbone.facts.name}: set cube in [volumes] to a multiple of "
             f"{backbone.facts.patch} and of --grid."
         )
-    branch = Branch(backbone, (side, side), (), config.join is not False, device)
+    branch = Branch(backbone, (side, side), (), config.join is not False, device, view=view_of(config.volumes))
     if config.cache:
         branch.cache = open_cache(branch, config.volumes)
         branch.cache.prune()
