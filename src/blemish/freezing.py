@@ -133,8 +133,10 @@ def _facts(
     """``level``: map value that seeds a region. ``good``, ``flawed``: digests of the photos whose tokens are in it."""
     branch, said = visit.branch, visit.manifest["verdict"]
     threshold, few = float(said["threshold"]), len(visit.scored) < FEW
+    share = one_in(rate.estimate)
+    expected = share if share.startswith("fewer") else f"about {share}"
     meaning = (
-        f"Above {threshold:.4g} a {visit.unit} is blemished, {said['rule']}; about {one_in(rate.estimate)} good ones "
+        f"Above {threshold:.4g} a {visit.unit} is blemished, {said['rule']}; {expected} good ones "
         f"would be called so (90 % interval {one_in(rate.high)} to {one_in(rate.low)})."
     )
     if few:

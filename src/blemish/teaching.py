@@ -54,14 +54,15 @@ class Teaching:
     @property
     def sentence(self) -> str:
         """For people."""
-        moved = f"{self.moved} photo{' is' if self.moved == 1 else 's are'} judged differently"
+        unit = "volume" if self.result.volumes else "photo"
+        moved = f"{self.moved} {unit}{' is' if self.moved == 1 else 's are'} judged differently"
         kinds = [example.kind for example in self.examples]
         if not kinds:
             return f"Nothing is taught any more; {moved}."
         counts = ((kinds.count("good"), "good"), (kinds.count("defect"), "defective"))
         said = " and ".join(f"{count} {name}" for count, name in counts if count)
         words = f"Taught by {said} example{'s' * (len(kinds) > 1)}; {moved}."
-        return f"{words} {self.resemblance.sentence}" if self.resemblance else words
+        return f"{words} {self.resemblance.sentence(unit)}" if self.resemblance else words
 
 
 def teach(
