@@ -59,7 +59,8 @@ class Banks:
 @dataclass(frozen=True)
 class Own:
     """Some rows of the run. By pass (n, h, w): distances to the bank without the photo itself, and to the defects; the
-    latter is empty where there are none. ``usual``: what weighs them by place, and ``inside`` what counts, of volumes.
+    latter is empty where there are none. Of volumes ``inside``: what counts, ``usual``: what weighs them by place, and
+    ``unseen``: the same for each row, learnt from the others, as a volume that comes later is not among them either.
     """
 
     rows: list[int]
@@ -67,6 +68,7 @@ class Own:
     to_defects: list[Float32]
     embeddings: Float32  # (n, E)
     usual: Usual | None
+    unseen: list[Usual]
     inside: Bools | None
 
     def maps(self, memories: Sequence[Memory], gain: float) -> Float32:
@@ -76,9 +78,13 @@ class Own:
 
     def weighed(self, maps: Float32, gain: float = 1.0) -> Float32:
         """Maps (n, *grid) of distances, by place where places count."""
-        if self.inside is not None:
-            maps = np.where(self.inside, maps, np.float32(0))
-        return self.usual.weighed(maps, self.inside) * np.float32(gain) if self.usual else maps
+        if self.inside is None:
+            return maps
+        maps = np.where(self.inside, maps, np.float32(0))
+        if not self.unseen:
+            return maps
+        each = zip(self.unseen, maps, self.inside, strict=True)
+        return np.concatenate([of.weighed(one[None], inside[None]) for of, one, inside in each]) * np.float32(gain)
 
     def scores(self, maps: Float32) -> Float32:
         """(n,) of maps, as a detector scores them."""
@@ -97,12 +103,20 @@ def own_of(visit: Visit[Any], banks: Banks, defects: Sequence[Float32], progress
                 to_bank[at].append(sight.near(at, bank))
                 to_defects[at].append(sight.like(at, flaws) if len(flaws) else NONE)
     stacked, paths = [np.stack(one) for one in to_bank], [visit.scored[row].path for row in rows]
+    maps = mean_maps(stacked)
+    usual = visit.usual(maps, paths)
+    unseen = []
+    for at in range(len(rows)) if usual else ():
+        others = visit.usual(np.delete(maps, at, 0), [*paths[:at], *paths[at + 1 :]])
+        assert others is not None
+        unseen.append(others)
     return Own(
         rows,
         stacked,
         [np.stack(one) for one in to_defects],
         np.stack(embeddings),
-        visit.usual(mean_maps(stacked), paths),
+        usual,
+        unseen,
         visit.inside(paths),
     )
 

@@ -122,7 +122,7 @@ def test_a_flaw_that_does_not_occur_changes_nothing() -> None:
 def test_resemblance(flawed: int, ordinary: float, rows: list[int], says: str) -> None:
     found = resemblance(batch(flawed, ordinary))
     assert found.photos.tolist() == rows
-    assert says in found.sentence
+    assert says in found.sentence()
 
 
 def test_likeness_is_the_published_similarity() -> None:
