@@ -219,7 +219,7 @@ def _look(numbers: Sequence[Numbers], family: int, carried: Sequence[Carriers], 
 def features_of(branch: Branch) -> str:
     """What made the tokens of the first pass: only looks with the same can be compared."""
     facts = (branch.backbone.weights_sha256[:12], branch.backbone.layers, branch.radii, branch.join, branch.shape)
-    return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}"
+    return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}{branch.view and f' {branch.view}'}"
 
 
 def _between(passes: Sequence[Pass]) -> Float32:
@@ -255,7 +255,7 @@ def _diagnosis(one: Pass, paths: Sequence[str], config: ScanConfig, search: Sear
     )
     links = np.zeros((images, images), np.float32) if search.links is None else search.links
     first, second = np.nonzero(np.triu(links, 1))
-    words = reading(diagnosis, len(search.families))
+    words = reading(diagnosis, len(search.families), volumes=one.inside is not None)
     return {
         **replace(diagnosis, reading=words).as_dict(),
         "rule": config.families.rule,

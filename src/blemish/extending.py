@@ -17,9 +17,9 @@ from blemish.errors import InputError
 from blemish.inputs.images import PhotoFile
 from blemish.inputs.layouts import Listing
 from blemish.paths import RUN_DIVISION, RUN_MANIFEST
-from blemish.run_folder import read_manifest, require_mutual
+from blemish.run_folder import read_manifest, require_compared
 
-__all__ = ["Earlier", "describe", "real"]
+__all__ = ["OF_THE_MACHINE", "Earlier", "describe", "real"]
 
 OF_THE_MACHINE = ("device", "executor", "ray_address", "memory", "threads", "cache")  # settings that say how, not what
 
@@ -50,7 +50,7 @@ class Earlier:
             )
         manifest = read_manifest(run)
         if folder is not None:
-            require_mutual(manifest, run, to)
+            require_compared(manifest, run, to)
         try:
             stored = json.loads((run / RUN_DIVISION).read_text(encoding="utf-8"))
             config = {name: value for name, value in manifest["config"].items() if name not in OF_THE_MACHINE}

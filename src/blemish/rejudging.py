@@ -106,7 +106,8 @@ def _of_volumes(
     if not {photo.path for photo in scored} <= volumes.by_path.keys():
         raise InputError(f"{str(run / RUN_VOLUMES)!r} does not fit the run. Scan the volumes again.")
     grids, families = kept.grids, result.families
-    verdict = judged_volumes(volumes, scored, grids, kept.estimated, kept.level, families, config, kept.lesions)
+    estimated, level, said = kept.estimated, kept.level, said_in(run)
+    verdict = judged_volumes(volumes, scored, grids, estimated, level, families, config, kept.lesions, said)
     result = replace(
         result,
         photos=(*verdict.photos, *result.unreadable),

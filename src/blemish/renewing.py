@@ -82,7 +82,7 @@ def renew(to: Renewal, progress: Progress) -> Result:
     keep = dict(to.keep)
     marks: dict[str, Any]
     if to.volumes:
-        found = judged_volumes(to.volumes, rows, grids, estimated, level, to.families, config, {})
+        found = judged_volumes(to.volumes, rows, grids, estimated, level, to.families, config, {}, to.said)
         photos, judgement, marks = found.photos, found.judgement, {"lesions": found.regions, "volumes": to.volumes}
         keep[RUN_VOLUMES] = partial(volume_file.write, to.volumes)
         regions: Mapping[str, Any] = found.regions

@@ -38,10 +38,10 @@ from blemish.whole_file import umask
 __all__ = [
     "check_out",
     "default_out",
+    "of_volumes",
     "read_manifest",
     "replacing",
     "require_compared",
-    "require_mutual",
     "require_photos",
     "require_same_method",
     "staging",
@@ -135,24 +135,22 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def of_volumes(manifest: dict[str, Any]) -> bool:
+    """Whether a run is one of volumes."""
+    return bool(manifest.get("resolved", {}).get("volumes"))
+
+
 def require_photos(manifest: dict[str, Any], run: Path, what: str) -> None:
-    """Raises ``InputError`` for a run of volumes. ``what`` was to be done with it: evaluated."""
-    if manifest.get("resolved", {}).get("volumes"):
+    """Raises ``InputError`` for a run of volumes. ``what`` was to be done with it: extended, learned from."""
+    if of_volumes(manifest):
         raise InputError(
-            f"{run.name!r} cannot be {what}: it is a run of volumes, for which this is not there yet. What works with "
-            "it: blemish verdict, blemish decide and blemish scan --extend."
+            f"{run.name!r} cannot be {what}: it is a run of volumes, and this is for photos. What works with it: "
+            "verdict, decide, teach, freeze, eval, diagnose and scan --extend."
         )
 
 
 def require_compared(manifest: dict[str, Any], run: Path, what: str) -> None:
-    """Raises ``InputError`` for a run whose photos were judged one by one, or of volumes. ``what`` was to be done:
-    taught, frozen."""
-    require_photos(manifest, run, what)
-    require_mutual(manifest, run, what)
-
-
-def require_mutual(manifest: dict[str, Any], run: Path, what: str) -> None:
-    """Raises ``InputError`` for a run whose photos were judged one by one. ``what`` was to be done: extended."""
+    """Raises ``InputError`` for a run whose photos were judged one by one. ``what`` was to be done: taught, frozen."""
     told = manifest.get("resolved", {}).get("told")
     if told:
         raise InputError(

@@ -34,7 +34,19 @@ from blemish.matching.store import Budget
 from blemish.paths import cache_dir
 from blemish.volume_space import Native, packed_mask
 
-__all__ = ["SHARE", "Looked", "SeenVolumes", "identity", "look", "open_cache", "see", "token_settings"]
+__all__ = [
+    "SHARE",
+    "Looked",
+    "SeenVolume",
+    "SeenVolumes",
+    "identity",
+    "look",
+    "open_cache",
+    "see",
+    "see_one",
+    "token_settings",
+    "view_of",
+]
 
 SHARE = 0.2  # of a cell that has to be brain: less, and its token is mostly of the dark around
 MARGIN = 1.0  # of the channel that tells cells outside from those inside, see ``_dense``
@@ -115,6 +127,13 @@ def identity(one: Looked, box: Box | Tilted) -> str:
     return hashlib.sha256(f"{one.sha256} {where}".encode() + one.packed).hexdigest()
 
 
+def view_of(config: VolumeConfig) -> str:
+    """What makes the tokens of volumes and their places, besides the backbone and its settings: only those with the
+    same can be compared."""
+    where = "anywhere" if config.radius < 0 else "near"
+    return f"grid {config.grid} slices {config.slices} axes {config.axes} {config.align} {where}"
+
+
 def see(
     looked: Sequence[Looked],
     boxes: Sequence[Box | Tilted],
@@ -154,6 +173,28 @@ def see(
     return seen
 
 
+@dataclass(frozen=True)
+class SeenVolume:
+    """One volume. ``grids``: by pass unit tokens (g, g, g, C), nothing outside of the brain. ``embedding: (E,)``."""
+
+    native: Native
+    grids: list[Float32]
+    embedding: Float32
+    cached: bool
+
+
+def see_one(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig) -> SeenVolume:
+    """As ``see``, and nothing kept. Raises ``UnreadablePhoto``."""
+    found = _tokens(one, box, branch, config)
+    dense = _dense(found.layers, found.native.inside, branch.join, apart=config.radius < 0)
+    grids = [tokens.reshape(*found.native.inside.shape, -1) for tokens in dense]
+    return SeenVolume(found.native, grids, _embedding(found), found.cached)
+
+
+def _embedding(found: _Tokens) -> Float32:
+    return unit_norm(torch.cat([layer.mean(dim=0) for layer in found.layers])).numpy()
+
+
 def _keep(found: _Tokens, seen: SeenVolumes, branch: Branch, budget: Budget, volumes: int, *, apart: bool) -> None:
     """Make ``found`` the next row of everything."""
     dense = _dense(found.layers, found.native.inside, branch.join, apart=apart)
@@ -163,7 +204,7 @@ def _keep(found: _Tokens, seen: SeenVolumes, branch: Branch, budget: Budget, vol
             branch.token_sets.append(TokenSet(store, found.native.inside.shape))
     for kept, grid in zip(branch.token_sets, dense, strict=True):
         kept.store.write(len(seen.natives), grid[None])
-    seen.embeddings.append(unit_norm(torch.cat([layer.mean(dim=0) for layer in found.layers])).numpy())
+    seen.embeddings.append(_embedding(found))
     seen.natives.append(found.native)
     seen.from_cache += found.cached
 
@@ -180,7 +221,7 @@ class _Tokens:
 def _tokens(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig) -> _Tokens:
     """Raises ``UnreadablePhoto``."""
     cells = (config.grid,) * 3
-    native = Native(one.file, one.geometry, box, np.zeros(cells, np.bool_), one.packed)
+    native = Native(one.file, one.geometry, box, np.zeros(cells, np.bool_), one.packed, one.sha256)
     brain = native.brain
     inside = cells_inside(torch.from_numpy(to_cube(brain, box, config.cube)), config.grid, SHARE)
     if not inside.any():

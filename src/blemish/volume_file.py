@@ -34,6 +34,7 @@ def write(volumes: Volumes, folder: Path) -> None:
             {
                 "path": path,
                 "files": [str(file.absolute()) for file in one.file.files],
+                "sha256": one.sha256,
                 "modality": one.file.modality,
                 "brain": str(one.file.brain.absolute()) if one.file.brain else None,
                 **_box_facts(one.box),
@@ -87,4 +88,5 @@ def _native(facts: dict[str, Any], row: int, arrays: Any) -> Native:
         box=_box(facts),
         inside=arrays[f"{row}.inside"],
         packed=arrays[f"{row}.brain"].tobytes(),
+        sha256=str(facts["sha256"]),
     )

@@ -117,7 +117,7 @@ def _natives(done: DonePart, looked: Sequence[Looked], boxes: Sequence[Box | Til
     natives = []
     for path, inside in zip(done.paths, done.inside, strict=True):
         one, box = by_path[path]
-        natives.append(Native(one.file, one.geometry, box, inside, one.packed))
+        natives.append(Native(one.file, one.geometry, box, inside, one.packed, one.sha256))
     return natives
 
 

@@ -40,7 +40,7 @@ from blemish.stages import Clock, Stages, one_bar, threads
 from blemish.volume_aligning import aligned
 from blemish.volume_estimate import VolumeCost, estimated, room
 from blemish.volume_extending import grown
-from blemish.volume_extraction import Looked, look, open_cache
+from blemish.volume_extraction import Looked, look, open_cache, view_of
 from blemish.volume_parts import FEWEST, VolumePlan, deal_volumes, do_volume_part
 from blemish.volume_space import Native, Volumes
 from blemish.workplace import Workplace, workplace
@@ -147,7 +147,7 @@ def _branch(config: ScanConfig, device: str) -> Branch:
             f"Slices of {side} pixels do not fit {backbone.facts.name}: set cube in [volumes] to a multiple of "
             f"{backbone.facts.patch} and of --grid."
         )
-    branch = Branch(backbone, (side, side), (), config.join is not False, device)
+    branch = Branch(backbone, (side, side), (), config.join is not False, device, view=view_of(config.volumes))
     if config.cache:
         branch.cache = open_cache(branch, config.volumes)
         branch.cache.prune()
@@ -347,6 +347,7 @@ def _result(
             {one.file.path: digest for one, digest in zip(done.natives, done.sha256, strict=True)},
             done.parts[-1].tiles,
         ),
+        diagnosis=done.parts[0].compared.diagnosis,
         keep=keep,
         scale=scale,
         warnings=warnings,
