@@ -25,7 +25,7 @@ from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.extending import OF_THE_MACHINE
 from blemish.extraction import in_order
 from blemish.inputs.volume_checks import Frame, VolumeFacts
-from blemish.inputs.volume_grid import Box, to_cube
+from blemish.inputs.volume_grid import Box, Tilted, to_cube
 from blemish.inputs.volume_layouts import VolumeFile, find_volumes
 from blemish.inputs.volumes import digest, read_mask_on, read_volume
 from blemish.paths import RUN_VOLUMES
@@ -120,14 +120,15 @@ class VolumeRevisit(Visit[VolumeFile]):
         radius = self.config.volumes.radius
         return Sight(file.path, one.sha256, seen.grids, seen.embedding, native=seen.native, radius=radius)
 
-    def _of_run(self, file: VolumeFile) -> tuple[Looked, Box]:
+    def _of_run(self, file: VolumeFile) -> tuple[Looked, Box | Tilted]:
         native = self.of_run.by_path[file.path]
         if digest(file) != native.sha256:
             raise UnreadablePhoto("it was changed since it was scanned; scan the volumes again")
-        facts = VolumeFacts(file.path, native.geometry, native.box, file.modality)
+        straight = native.box.box if isinstance(native.box, Tilted) else native.box
+        facts = VolumeFacts(file.path, native.geometry, straight, file.modality)
         return Looked(file, facts, native.sha256, native.packed, "as scanned"), native.box
 
-    def _other(self, file: VolumeFile) -> tuple[Looked, Box]:
+    def _other(self, file: VolumeFile) -> tuple[Looked, Box | Tilted]:
         wrong: dict[str, str] = {}
         found = look([file], wrong, 1, lambda volumes: None)
         if wrong:

@@ -136,7 +136,7 @@ class Frame:
     middle: tuple[float, float, float] | None
 
     @classmethod
-    def of(cls, placed: Sequence[tuple[Geometry, Box]], align: str) -> Frame:
+    def of(cls, placed: Sequence[tuple[Geometry, Box | Tilted]], align: str) -> Frame:
         """From the boxes of ``place``. Raises ``ConfigError`` for an ``align`` that places volumes by each other in
         another way."""
         if align == "box":
@@ -147,10 +147,11 @@ class Frame:
                 "none. Scan with --align box, or none for registered volumes."
             )
         middles = []
-        for geometry, box in placed:
+        straight = [(geometry, box) for geometry, box in placed if isinstance(box, Box)]  # all, unless registered
+        for geometry, box in straight:
             spacing = np.array(geometry.spacing)
             middles.append(_origin(geometry) + ((np.array(box.start) + box.stop) / 2 - 0.5) * spacing)
-        side = float(placed[0][1].extent[0] * placed[0][0].spacing[0])
+        side = float(straight[0][1].extent[0] * straight[0][0].spacing[0])
         x, y, z = (float(at) for at in middles[0])
         together = np.abs(np.array(middles) - middles[0]).max() < 0.01 * side
         return cls(side, (x, y, z) if together else None)

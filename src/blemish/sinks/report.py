@@ -126,7 +126,7 @@ def _page(result: Result, run: str) -> dict[str, Any]:
     digits = _digits(max(scores) - min(scores), max(scores))
     grid_height, grid_width = result.grids.shape[-2:]
     volumes = _volumes(result, digits)
-    scripts = volumes["scripts"] if volumes else [script_of("report_verdict.js", "report.js")]
+    scripts = volumes["scripts"] if volumes else [script_of("report_stops.js", "report_verdict.js", "report.js")]
     return {
         "result": result,
         "manifest": manifest,

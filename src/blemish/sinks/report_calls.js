@@ -1,43 +1,62 @@
-// The calls of volumes in report.html, from the block #verdict, which another threshold replaces while pictures stay.
-// Rows count the volumes, most unusual first.
-"use strict";
+// The calls of volumes in report.html, at the run's threshold or at another that is tried out with the slider.
+// What a threshold means stands in report_stops.js, before it in the same script. Rows count the volumes, most unusual
+// first.
 
 (() => {
-  const verdict = JSON.parse(document.querySelector("#verdict")?.textContent ?? "null"); // null: scanned without one
+  if (!verdict) return;
   const volumes = [...document.querySelectorAll(".volume")];
   const shown = document.querySelector(".volumes-shown");
-  if (!verdict) return;
-  const { threshold, above, unsure } = verdict.stops[verdict.chosen];
-  const [always, spared] = [new Set(verdict.always), new Set(verdict.spared)];
-  for (const [row, volume] of volumes.entries()) {
-    const asked = unsure.some(([first, last]) => first <= row && row <= last);
-    const called = (row < above && !spared.has(row)) || always.has(row);
-    const call = asked ? "unsure" : called ? "blemished" : "ok";
-    volume.dataset.call = call;
-    const badge = volume.querySelector(".call");
-    badge.className = `call ${call}`;
-    badge.textContent = call;
-    volume.querySelector(".reason").textContent = verdict.reasons[row] ?? "";
+  const buttons = [...document.querySelectorAll(".count")];
+  const slider = document.querySelector("#threshold");
+  const own = callsAt(verdict.chosen);
+  let stop = verdict.chosen;
+  let only = null; // the call whose volumes alone are shown
+
+  function show(at) {
+    stop = Math.min(Math.max(at, 0), verdict.stops.length - 1);
+    const calls = callsAt(stop);
+    for (const [row, volume] of volumes.entries()) {
+      volume.dataset.call = calls[row];
+      const badge = volume.querySelector(".call");
+      badge.className = `call ${calls[row]}`;
+      badge.textContent = calls[row];
+      // a reason is one for the run's own call
+      volume.querySelector(".reason").textContent = calls[row] === own[row] ? (verdict.reasons[row] ?? "") : "";
+    }
+    for (const button of buttons) {
+      const many = calls.filter((call) => call === button.dataset.call).length;
+      button.querySelector("strong").textContent = many;
+    }
+    showSentence(document.querySelector("#sentence"), verdict.stops[stop].sentence);
+    showThresholdAt(stop, calls);
+    filter();
   }
 
-  const line = document.querySelector(".histogram .threshold");
-  const [low, high] = verdict.axis;
-  const place = Math.min(Math.max((100 * (Number(threshold) - low)) / (high - low), 0), 100);
-  line.style.left = `${place}%`;
-  line.classList.toggle("late", place > 75);
-  line.querySelector(".value").textContent = threshold;
-  document.querySelector(".standing-threshold .own strong").textContent = threshold;
-  document.querySelector(".standing-threshold .rule").textContent = verdict.rule && ` · ${verdict.rule}`;
-  document.documentElement.classList.add("judged");
+  function filter() {
+    for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.call === only);
+    for (const volume of volumes) volume.hidden = only !== null && volume.dataset.call !== only;
+    const left = volumes.filter((each) => !each.hidden).length;
+    shown.textContent = only === null ? "" : `${left} of ${volumes.length} shown: ${only}`;
+  }
 
-  const buttons = [...document.querySelectorAll(".count")];
+  document.documentElement.classList.add("judged");
+  showOwnThreshold();
+  show(stop);
+  slider.addEventListener("input", () => show(nearest(slider.valueAsNumber)));
+  slider.addEventListener("keydown", (event) => {
+    const to = stepped(event.key, stop);
+    if (Number.isNaN(to) || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    show(to);
+  });
+  document.querySelector("#own-threshold").addEventListener("click", () => {
+    show(verdict.chosen);
+    slider.focus(); // the button is gone
+  });
   for (const button of buttons) {
     button.addEventListener("click", () => {
-      const only = button.getAttribute("aria-pressed") === "true" ? null : button.dataset.call;
-      for (const each of buttons) each.setAttribute("aria-pressed", each.dataset.call === only);
-      for (const volume of volumes) volume.hidden = only !== null && volume.dataset.call !== only;
-      const left = volumes.filter((each) => !each.hidden).length;
-      shown.textContent = only === null ? "" : `${left} of ${volumes.length} shown: ${only}`;
+      only = only === button.dataset.call ? null : button.dataset.call;
+      filter();
     });
   }
 })();

@@ -1,11 +1,8 @@
 // The verdict in report.html: calls, sentence, counts, outlines, and a threshold that can be tried out.
-// All it knows it reads from the block #verdict, where each threshold comes with its counts and its sentence: nothing
-// is estimated here. Rows count the photos, most unusual first. report.js follows in the same script.
+// What a threshold means stands in report_stops.js, before it in the same script; report.js follows. Rows count the
+// photos, most unusual first.
 "use strict";
 
-const verdict = JSON.parse(document.querySelector("#verdict")?.textContent ?? "null"); // null: scanned without one
-const always = new Set(verdict?.always);
-const spared = new Set(verdict?.spared);
 const calls = []; // of each row, as shown
 const badges = [];
 const lines = []; // the threshold in the histogram, in the large view and on each card
@@ -13,21 +10,6 @@ let photos = []; // cards and table rows
 let ownCalls = []; // at the run's own threshold
 let shownStop = null;
 const stale = new Set(); // rows whose call has changed and is not shown yet
-
-const position = (score) => {
-  const [low, high] = verdict.axis;
-  return Math.min(Math.max((100 * (score - low)) / (high - low), 0), 100);
-};
-const places = verdict?.stops.map((each) => position(Number(each.threshold)));
-
-const asked = ({ unsure }, row) => unsure.some(([first, last]) => first <= row && row <= last);
-
-function callsAt(at) {
-  const { above, unsure } = verdict.stops[at];
-  const found = photos.map((_, row) => ((row < above && !spared.has(row)) || always.has(row) ? "blemished" : "ok"));
-  for (const [first, last] of unsure) found.fill("unsure", first, last + 1);
-  return found;
-}
 
 const count = (call) => calls.filter((each) => each === call).length;
 
@@ -78,14 +60,6 @@ function outline(frame, row) {
   }
 }
 
-function showSentence(place, sentence) {
-  if (place.textContent === sentence) return; // or it would be read out again
-  const [head, ...tail] = sentence.split(";");
-  find(".head", place).textContent = head;
-  find(".mark", place).textContent = tail.length ? ";" : "";
-  find(".tail", place).textContent = tail.join(";");
-}
-
 function colourBars() {
   const counts = bars.map(() => ({ blemished: 0, unsure: 0, ok: 0 }));
   const numbers = bars.map((link) => link.dataset.bar);
@@ -109,17 +83,9 @@ function colourBars() {
 }
 
 function showThreshold() {
-  const { threshold } = verdict.stops[shownStop];
-  const [blemished, unsure] = ["blemished", "unsure"].map(count);
-  const slider = find("#threshold");
-  slider.value = places[shownStop];
-  slider.setAttribute("aria-valuetext", `${threshold}: ${blemished} blemished, ${unsure} unsure`);
+  showThresholdAt(shownStop, calls);
   // Not a property of the whole page: every row would have its style looked up again.
   for (const line of lines) line.style.left = `${places[shownStop]}%`;
-  find(".histogram .threshold").classList.toggle("late", places[shownStop] > 75);
-  find(".histogram .threshold .value").textContent = threshold;
-  find(".preview .option").textContent = `--threshold ${threshold}`;
-  document.documentElement.classList.toggle("previewed", shownStop !== verdict.chosen);
 }
 
 // Large view
@@ -221,9 +187,7 @@ function wireVerdict() {
   small[1].className = "interval";
   find(".plot", dialog).append(...small);
   lines.push(find(".histogram .threshold"), small[0]);
-  find(".standing-threshold .own strong").textContent = verdict.stops[verdict.chosen].threshold;
-  find(".standing-threshold .rule").textContent = verdict.rule && ` · ${verdict.rule}`;
-  find(".preview .value").textContent = verdict.stops[verdict.chosen].threshold;
+  showOwnThreshold();
 
   const slider = find("#threshold");
   const move = (at) => {
@@ -233,12 +197,10 @@ function wireVerdict() {
   };
   // Kept in the address only when the hand is off: browsers allow it a few times a second.
   const keep = () => setState("stop", shownStop === verdict.chosen ? null : `${shownStop}`);
-  slider.hidden = find(".own .try").hidden = verdict.stops.length < 2;
   slider.addEventListener("input", () => move(nearest(slider.valueAsNumber)));
   slider.addEventListener("change", keep);
   slider.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 }[event.key];
-    const to = { Home: 0, End: verdict.stops.length - 1 }[event.key] ?? shownStop + by;
+    const to = stepped(event.key, shownStop);
     if (Number.isNaN(to) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     move(to);
@@ -261,11 +223,6 @@ function wireVerdict() {
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "o" && !event.ctrlKey && !event.metaKey && !event.altKey) toggle();
   });
-}
-
-function nearest(place) {
-  const distances = places.map((each) => Math.abs(each - place));
-  return distances.indexOf(Math.min(...distances));
 }
 
 // Room for the longest sentence and the largest count, so that nothing jumps while the slider moves.

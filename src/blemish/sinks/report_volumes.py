@@ -69,7 +69,7 @@ def volumes_page(
     the page is written. ``digits``: decimals of scores. ``budget``: bytes for all copies. ``cards`` makes the pictures
     and can be gone through once."""
     count = min(len(photos), PICTURES)
-    names = ("report_calls.js", "vendor/niivue.umd.js", "report_volumes.js") if count else ()
+    names = (("report_stops.js", "report_calls.js"), ("vendor/niivue.umd.js",), ("report_volumes.js",)) if count else ()
     return {
         "cards": ahead(lambda row: _card(photos[row], show(row), scale, digits, budget // count), range(count)),
         "count": count,
@@ -77,7 +77,7 @@ def volumes_page(
         "digits": digits,
         "settings": _for_script({"colours": _colours(), "low": scale.low, "high": scale.high}),
         "style": Markup(source_of("report_volumes.css")),
-        "scripts": [script_of(name) for name in names],
+        "scripts": [script_of(*each) for each in names],
     }
 
 
