@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,15 +131,19 @@ def test_the_report_shows_volumes(run: Path) -> None:
     assert not re.search(r"\bphotos?\b", text, re.IGNORECASE), re.findall(r".{40}\bphotos?\b.{20}", text)[:5]
 
 
+@pytest.mark.parametrize("align", ["box", "affine"])
 @pytest.mark.parametrize("axes, spacing", [*KINDS, ("oblique", (1, 1, 1))])
-def test_maps_lie_on_their_volumes(axes: str, spacing: tuple[float, float, float], tmp_path: Path) -> None:
+def test_maps_lie_on_their_volumes(axes: str, spacing: tuple[float, float, float], align: str, tmp_path: Path) -> None:
     """Every file is stored another way, and its map as it is; and the same brains find each other nevertheless."""
+    if align == "affine":
+        pytest.importorskip("SimpleITK", reason="registering needs the extra: pip install 'blemish[register]'")
     matrix = made.OBLIQUE if axes == "oblique" else made.affine(axes, spacing)
     for number in range(4):
         ras = brain(number, number == 2)
         turned = ras if axes == "oblique" else stored(ras, axes)
         made.write_nifti(tmp_path / "brains" / f"b{number}.nii.gz", turned, matrix)
-    run = scan(tmp_path / "brains", CONFIG).save(tmp_path / "run")
+    config = CONFIG.updated(volumes=replace(CONFIG.volumes, align=align))
+    run = scan(tmp_path / "brains", config).save(tmp_path / "run")
     assert table(run)[0]["path"] == "b2.nii.gz"
     for kind in ("statmap", "mask"):
         before = nib.load(tmp_path / "brains" / "b2.nii.gz")
@@ -299,7 +304,8 @@ def test_copies_are_told_of(tmp_path: Path) -> None:
     "changes, words",
     [
         ({"size": 256}, "--size is for photos"),
-        ({"subset": 50}, "--subset is for photos"),
+        ({"screen": 0.5}, "--subset sets how many"),
+        ({"executor": "ray"}, "by this machine's cores"),
         ({"exports": ("masks", "coco")}, "are for photos"),
         ({"backbone": "mock+effnet-lite2"}, "one backbone"),
         ({"method": "text", "backbone": "effnet-lite2", "text": {"class_name": "brain"}}, "holds volumes"),
@@ -318,7 +324,7 @@ def test_settings_that_do_not_fit(changes: dict[str, Any], words: str, folder: P
         ({"grid": 2}, "4 to 128"),
         ({"cube": 100}, "multiple of --grid"),
         ({"radius": -2}, "--radius"),
-        ({"align": "affine"}, "box or none"),
+        ({"align": "warp"}, "box, affine or none"),
         ({"slices": 0}, "every slice"),
         ({"axes": (0, 0)}, "each once"),
         ({"axes": (3,)}, "0,1,2"),
@@ -407,9 +413,10 @@ def test_nothing_is_learned_from_volumes(run: Path) -> None:
 def test_neither_kind_of_run_grows_by_the_other(
     run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(monkeypatch, "scan", "--extend", run, folder) == 2
-    assert "run of volumes" in capsys.readouterr().err
-    photos = scan(write_parts(tmp_path / "parts"), ScanConfig(backbone="mock", cache=False)).save(tmp_path / "run")
+    parts = write_parts(tmp_path / "parts")
+    assert call(monkeypatch, "scan", "--extend", run, parts) == 2
+    assert "extended by volumes" in capsys.readouterr().err
+    photos = scan(parts, ScanConfig(backbone="mock", cache=False)).save(tmp_path / "run")
     assert call(monkeypatch, "scan", "--extend", photos, folder) == 2
     assert "not extended by volumes" in capsys.readouterr().err
 

@@ -223,8 +223,8 @@ def test_unregistered_volumes_are_centred_at_one_scale() -> None:
 
 
 def test_an_unknown_alignment() -> None:
-    with pytest.raises(ConfigError, match="none, box"):
-        place([facts()], "affine")
+    with pytest.raises(ConfigError, match="none, box, affine"):
+        place([facts()], "warp")
 
 
 def test_a_digest_without_decoding(tmp_path: Path) -> None:

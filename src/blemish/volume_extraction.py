@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +27,26 @@ from blemish.features.registry import Features
 from blemish.features.volume_tokens import cells_inside, volume_tokens
 from blemish.inputs.volume_checks import VolumeFacts
 from blemish.inputs.volume_geometry import Geometry
-from blemish.inputs.volume_grid import Box, brain_box, to_cube
+from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volumes import clipped, read_brain, read_volume
 from blemish.matching.store import Budget
 from blemish.paths import cache_dir
 from blemish.volume_space import Native, packed_mask
 
-__all__ = ["SHARE", "Looked", "SeenVolume", "SeenVolumes", "look", "open_cache", "see", "see_one", "view_of"]
+__all__ = [
+    "SHARE",
+    "Looked",
+    "SeenVolume",
+    "SeenVolumes",
+    "identity",
+    "look",
+    "open_cache",
+    "see",
+    "see_one",
+    "token_settings",
+    "view_of",
+]
 
 SHARE = 0.2  # of a cell that has to be brain: less, and its token is mostly of the dark around
 MARGIN = 1.0  # of the channel that tells cells outside from those inside, see ``_dense``
@@ -63,6 +76,7 @@ class SeenVolumes:
 
     natives: list[Native] = field(default_factory=list)
     sha256: list[str] = field(default_factory=list)
+    identities: list[str] = field(default_factory=list)
     embeddings: list[Float32] = field(default_factory=list)
     from_cache: int = 0
 
@@ -97,9 +111,20 @@ def _look(file: VolumeFile) -> Looked | str:
 
 
 def open_cache(branch: Branch, config: VolumeConfig) -> FeatureCache:
-    """Where this branch's tokens of volumes are kept: by a volume's bytes, box and brain, and by these settings."""
+    """Where this branch's tokens of volumes are kept: by a volume's identity and by these settings."""
+    return FeatureCache(cache_dir(), token_settings(branch, config))
+
+
+def token_settings(branch: Branch, config: VolumeConfig) -> dict[str, Any]:
+    """Everything that decides the tokens of a volume besides its identity."""
     settings = [config.grid, config.cube, config.slices, config.axes, SHARE]
-    return FeatureCache(cache_dir(), {**branch.cache_settings(branch.shape, 0), "volumes": settings})
+    return {**branch.cache_settings(branch.shape, 0), "volumes": settings}
+
+
+def identity(one: Looked, box: Box | Tilted) -> str:
+    """A digest of what tokens are made from: a volume's bytes, its box and its brain."""
+    where = f"{box.box} {box.matrix}" if isinstance(box, Tilted) else f"{box.start} {box.stop}"
+    return hashlib.sha256(f"{one.sha256} {where}".encode() + one.packed).hexdigest()
 
 
 def view_of(config: VolumeConfig) -> str:
@@ -111,7 +136,7 @@ def view_of(config: VolumeConfig) -> str:
 
 def see(
     looked: Sequence[Looked],
-    boxes: Sequence[Box],
+    boxes: Sequence[Box | Tilted],
     branch: Branch,
     config: VolumeConfig,
     budget: Budget,
@@ -135,11 +160,13 @@ def see(
 
     seen = SeenVolumes()
     with closing(in_order(work, range(len(looked)), workers, stop, prepare_thread)) as steps:
-        for one, found in zip(looked, steps, strict=True):
+        for one, box, found in zip(looked, boxes, steps, strict=True):
             if isinstance(found, str):
                 unreadable[one.file.path] = found
             else:
-                _keep(found, one.sha256, seen, branch, budget, len(looked), apart=config.radius < 0)
+                seen.sha256.append(one.sha256)
+                seen.identities.append(identity(one, box))
+                _keep(found, seen, branch, budget, len(looked), apart=config.radius < 0)
             advance(1)
     for tokens in branch.token_sets:
         tokens.store.shrink(len(seen.natives))
@@ -156,7 +183,7 @@ class SeenVolume:
     cached: bool
 
 
-def see_one(one: Looked, box: Box, branch: Branch, config: VolumeConfig) -> SeenVolume:
+def see_one(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig) -> SeenVolume:
     """As ``see``, and nothing kept. Raises ``UnreadablePhoto``."""
     found = _tokens(one, box, branch, config)
     dense = _dense(found.layers, found.native.inside, branch.join, apart=config.radius < 0)
@@ -168,9 +195,7 @@ def _embedding(found: _Tokens) -> Float32:
     return unit_norm(torch.cat([layer.mean(dim=0) for layer in found.layers])).numpy()
 
 
-def _keep(
-    found: _Tokens, sha256: str, seen: SeenVolumes, branch: Branch, budget: Budget, volumes: int, *, apart: bool
-) -> None:
+def _keep(found: _Tokens, seen: SeenVolumes, branch: Branch, budget: Budget, volumes: int, *, apart: bool) -> None:
     """Make ``found`` the next row of everything."""
     dense = _dense(found.layers, found.native.inside, branch.join, apart=apart)
     if not branch.token_sets:
@@ -181,7 +206,6 @@ def _keep(
         kept.store.write(len(seen.natives), grid[None])
     seen.embeddings.append(_embedding(found))
     seen.natives.append(found.native)
-    seen.sha256.append(sha256)
     seen.from_cache += found.cached
 
 
@@ -194,7 +218,7 @@ class _Tokens:
     cached: bool
 
 
-def _tokens(one: Looked, box: Box, branch: Branch, config: VolumeConfig) -> _Tokens:
+def _tokens(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig) -> _Tokens:
     """Raises ``UnreadablePhoto``."""
     cells = (config.grid,) * 3
     native = Native(one.file, one.geometry, box, np.zeros(cells, np.bool_), one.packed, one.sha256)
@@ -203,7 +227,7 @@ def _tokens(one: Looked, box: Box, branch: Branch, config: VolumeConfig) -> _Tok
     if not inside.any():
         raise UnreadablePhoto("its brain is smaller than a cell of the grid; use a finer --grid")
     native = replace(native, inside=inside.numpy())
-    key = hashlib.sha256(f"{one.sha256} {box.start} {box.stop}".encode() + one.packed).hexdigest()
+    key = identity(one, box)
     found = branch.cache.get(key) if branch.cache else None
     if found is not None:
         return _Tokens(native, [grid.float() for grid in found.grids], True)

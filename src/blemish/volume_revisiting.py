@@ -25,7 +25,7 @@ from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.extending import OF_THE_MACHINE
 from blemish.extraction import in_order
 from blemish.inputs.volume_checks import Frame, VolumeFacts
-from blemish.inputs.volume_grid import Box, to_cube
+from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile, find_volumes
 from blemish.inputs.volumes import digest, read_mask_on, read_volume
 from blemish.paths import RUN_VOLUMES
@@ -90,7 +90,9 @@ class VolumeRevisit(Visit[VolumeFile]):
     @property
     def frame(self) -> Frame:
         """Where others are placed. Raises ``ConfigError`` if the run's way has no answer."""
-        return Frame.of([(one.geometry, one.box) for one in self.of_run.by_path.values()], self.config.volumes.align)
+        placed = [(one.geometry, one.box) for one in self.of_run.by_path.values()]
+        straight = [(geometry, box) for geometry, box in placed if isinstance(box, Box)]
+        return Frame.of(straight, self.config.volumes.align)
 
     def see(self, photos: Sequence[VolumeFile], advance: Advance) -> Iterator[Sight]:
         work = partial(self._see, known=self._known(photos))
@@ -120,11 +122,11 @@ class VolumeRevisit(Visit[VolumeFile]):
         radius = self.config.volumes.radius
         return Sight(file.path, one.sha256, seen.grids, seen.embedding, native=seen.native, radius=radius)
 
-    def _of_run(self, file: VolumeFile) -> tuple[Looked, Box]:
+    def _of_run(self, file: VolumeFile) -> tuple[Looked, Box | Tilted]:
         native = self.of_run.by_path[file.path]
         if digest(file) != native.sha256:
             raise UnreadablePhoto("it was changed since it was scanned; scan the volumes again")
-        facts = VolumeFacts(file.path, native.geometry, native.box, file.modality)
+        facts = VolumeFacts(file.path, native.geometry, brain_box(native.brain), file.modality)
         return Looked(file, facts, native.sha256, native.packed, "as scanned"), native.box
 
     def _other(self, file: VolumeFile) -> tuple[Looked, Box]:

@@ -81,7 +81,7 @@ def scan(
     subset: Annotated[
         str | None,
         typer.Option(
-            help="Photos compared with each other, about; larger batches are dealt into such subsets. Or all."
+            help="Photos or volumes compared with each other, about; more are dealt into such subsets. Or all."
         ),
     ] = None,
     screen: Annotated[
@@ -113,7 +113,8 @@ def scan(
         str | None, typer.Option(help="For volumes: cells around its own place that a cell is compared with, or all.")
     ] = None,
     align: Annotated[
-        str | None, typer.Option(help="For volumes: box, around each brain, or none, where they are registered.")
+        str | None,
+        typer.Option(help="For volumes: box, around each brain; affine, registered; none, where they are so already."),
     ] = None,
     modality: Annotated[
         str | None, typer.Option(help="For volumes: which of a BIDS data set with several, e.g. T1w.")
