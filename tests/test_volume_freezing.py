@@ -169,3 +169,12 @@ def test_a_detector_of_volumes_is_read_back(file: Path) -> None:
     assert bundle.DetectorFacts.of(json.loads(json.dumps(found.facts.as_dict()))) == found.facts
     assert found.memories[0].at is not None
     assert len(found.memories[0].at) == len(found.memories[0].normal)
+
+
+def test_a_run_whose_frame_has_no_place_for_one_more(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    manifest = json.loads((copy / "run.json").read_text())
+    manifest["config"]["volumes"]["align"] = "affine"
+    (copy / "run.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="place is found together"):
+        freeze(copy, tmp_path / "x.blemish")

@@ -83,6 +83,7 @@ def freeze(
     if visit.unit == "volume" and tokens != SIZE:
         raise ConfigError("--tokens is for photos; of volumes a dozen tokens are kept at each place. Leave it out.")
     _require_frozen_rule(visit)
+    visit.view(1.0)  # which has no answer for some ways of placing volumes
     kept = visit.kept()
     families = read_families(path / "families.json")
     for family in families:

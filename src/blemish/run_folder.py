@@ -145,7 +145,7 @@ def require_photos(manifest: dict[str, Any], run: Path, what: str) -> None:
     if of_volumes(manifest):
         raise InputError(
             f"{run.name!r} cannot be {what}: it is a run of volumes, and this is for photos. What works with it: "
-            "verdict, decide, teach, freeze, eval, diagnose and scan --extend."
+            "blemish verdict, decide, teach, freeze, eval, diagnose and scan --extend."
         )
 
 

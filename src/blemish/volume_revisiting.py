@@ -25,7 +25,7 @@ from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.extending import OF_THE_MACHINE
 from blemish.extraction import in_order
 from blemish.inputs.volume_checks import Frame, VolumeFacts
-from blemish.inputs.volume_grid import Box, Tilted, to_cube
+from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile, find_volumes
 from blemish.inputs.volumes import digest, read_mask_on, read_volume
 from blemish.paths import RUN_VOLUMES
@@ -90,7 +90,9 @@ class VolumeRevisit(Visit[VolumeFile]):
     @property
     def frame(self) -> Frame:
         """Where others are placed. Raises ``ConfigError`` if the run's way has no answer."""
-        return Frame.of([(one.geometry, one.box) for one in self.of_run.by_path.values()], self.config.volumes.align)
+        placed = [(one.geometry, one.box) for one in self.of_run.by_path.values()]
+        straight = [(geometry, box) for geometry, box in placed if isinstance(box, Box)]
+        return Frame.of(straight, self.config.volumes.align)
 
     def see(self, photos: Sequence[VolumeFile], advance: Advance) -> Iterator[Sight]:
         work = partial(self._see, known=self._known(photos))
@@ -124,8 +126,7 @@ class VolumeRevisit(Visit[VolumeFile]):
         native = self.of_run.by_path[file.path]
         if digest(file) != native.sha256:
             raise UnreadablePhoto("it was changed since it was scanned; scan the volumes again")
-        straight = native.box.box if isinstance(native.box, Tilted) else native.box
-        facts = VolumeFacts(file.path, native.geometry, straight, file.modality)
+        facts = VolumeFacts(file.path, native.geometry, brain_box(native.brain), file.modality)
         return Looked(file, facts, native.sha256, native.packed, "as scanned"), native.box
 
     def _other(self, file: VolumeFile) -> tuple[Looked, Box | Tilted]:
