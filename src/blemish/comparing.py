@@ -38,6 +38,7 @@ from blemish.scoring.families import (
     solitary,
     whole,
 )
+from blemish.scoring.places import unusual_grey
 
 __all__ = ["Compared", "ComparedPart", "compare", "searched", "together"]
 
@@ -148,11 +149,12 @@ def together(
     decisions: Sequence[Decision],
     *,
     inside: Bools | None = None,
+    grey: Float32 | None = None,
 ) -> Compared:
     """The families and scores of the batch. ``paths``, ``sha256`` and ``embeddings`` (B, E) are in the parts' order.
 
     ``decisions``: what the user has said about families of these photos before. ``inside``: (B, x, y, z), of volumes
-    the cells that count."""
+    the cells that count. ``grey``: the same of their grey levels, where these count too."""
     found, numbers, looks = _families(parts, len(paths), branches, config)
     rescoring = Rescoring(
         parts=tuple(Part(part.scores, part.passes, part.k, own) for part, own in zip(parts, numbers, strict=True)),
@@ -163,6 +165,7 @@ def together(
         embeddings=embeddings,
         inside=inside,
         places=inside is not None and config.volumes.places,
+        grey=None if grey is None or inside is None else unusual_grey(grey, inside, config.volumes.grey),
     )
     families = decided(describe(found, parts[0].grids[0][0], paths, sha256), decisions, looks)
     families = with_effect(families, rescoring, paths)

@@ -24,7 +24,7 @@ from blemish.extraction import Branch, TokenSet, in_order, prepare_thread
 from blemish.features.cache import FeatureCache, half
 from blemish.features.neighbourhood import unit_norm
 from blemish.features.registry import Features
-from blemish.features.volume_tokens import cells_inside, volume_tokens
+from blemish.features.volume_tokens import cell_means, cells_inside, volume_tokens
 from blemish.inputs.volume_checks import VolumeFacts
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
@@ -78,6 +78,7 @@ class SeenVolumes:
     sha256: list[str] = field(default_factory=list)
     identities: list[str] = field(default_factory=list)
     embeddings: list[Float32] = field(default_factory=list)
+    greys: list[Float32] = field(default_factory=list)  # (g, g, g) mean grey levels of cells, 0..1
     from_cache: int = 0
 
 
@@ -117,7 +118,7 @@ def open_cache(branch: Branch, config: VolumeConfig) -> FeatureCache:
 
 def token_settings(branch: Branch, config: VolumeConfig) -> dict[str, Any]:
     """Everything that decides the tokens of a volume besides its identity."""
-    settings = [config.grid, config.cube, config.slices, config.axes, SHARE]
+    settings = [config.grid, config.cube, config.slices, config.axes, SHARE, "grey"]
     return {**branch.cache_settings(branch.shape, 0), "volumes": settings}
 
 
@@ -205,17 +206,27 @@ def _keep(found: _Tokens, seen: SeenVolumes, branch: Branch, budget: Budget, vol
     for kept, grid in zip(branch.token_sets, dense, strict=True):
         kept.store.write(len(seen.natives), grid[None])
     seen.embeddings.append(_embedding(found))
+    grey = np.zeros(found.native.inside.shape, np.float32)
+    grey[found.native.inside] = found.grey
+    seen.greys.append(grey)
     seen.natives.append(found.native)
     seen.from_cache += found.cached
 
 
 @dataclass(frozen=True)
 class _Tokens:
-    """``layers``: (n, C) float32 of the cells inside."""
+    """``layers``: (n, C) float32 of the cells inside. ``grey``: (n,) their mean grey level, 0..1."""
 
     native: Native
     layers: list[torch.Tensor]
+    grey: Float32
     cached: bool
+
+    @classmethod
+    def of(cls, native: Native, features: Features, *, cached: bool) -> _Tokens:
+        """``features``: a grid for every layer, and the grey levels behind them."""
+        *layers, grey = (grid.float() for grid in features.grids)
+        return cls(native, layers, grey[:, 0].numpy(), cached)
 
 
 def _tokens(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig) -> _Tokens:
@@ -223,14 +234,15 @@ def _tokens(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig
     cells = (config.grid,) * 3
     native = Native(one.file, one.geometry, box, np.zeros(cells, np.bool_), one.packed, one.sha256)
     brain = native.brain
-    inside = cells_inside(torch.from_numpy(to_cube(brain, box, config.cube)), config.grid, SHARE)
+    share = torch.from_numpy(to_cube(brain, box, config.cube))
+    inside = cells_inside(share, config.grid, SHARE)
     if not inside.any():
         raise UnreadablePhoto("its brain is smaller than a cell of the grid; use a finer --grid")
     native = replace(native, inside=inside.numpy())
     key = identity(one, box)
     found = branch.cache.get(key) if branch.cache else None
     if found is not None:
-        return _Tokens(native, [grid.float() for grid in found.grids], True)
+        return _Tokens.of(native, found, cached=True)
     values = to_cube(clipped(read_volume(one.file).values, brain), box, config.cube)
     made = volume_tokens(
         torch.from_numpy(values).to(branch.device),
@@ -240,10 +252,11 @@ def _tokens(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig
         slice_step=config.slices,
         axes=config.axes,
     )
-    fresh = half(Features([layer.cpu() for layer in made.layers], torch.zeros(1)))
+    grey = cell_means(torch.from_numpy(values), share, config.grid).reshape(-1)[made.cells]
+    fresh = half(Features([*(layer.cpu() for layer in made.layers), grey[:, None]], torch.zeros(1)))
     if branch.cache:
         branch.cache.put(key, fresh)
-    return _Tokens(native, [grid.float() for grid in fresh.grids], False)
+    return _Tokens.of(native, fresh, cached=False)
 
 
 def _dense(layers: Sequence[torch.Tensor], inside: Bools, join: bool, *, apart: bool) -> list[Float32]:

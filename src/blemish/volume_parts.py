@@ -205,4 +205,5 @@ def _compared(
         tiles=tuple(log.folder.name for log in logs),
         not_kept=not_kept(logs, len(tables)) if plan.config.cache else "",
         inside=cells,
+        grey=np.stack(seen.greys),
     )

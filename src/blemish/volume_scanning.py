@@ -119,9 +119,14 @@ def scan_volumes(
                 config,
                 decisions,
                 inside=np.stack([one.inside for one in done.natives]),
+                grey=None if config.volumes.grey == "off" else _greys(done.parts),
             )
     facts = {"device": f"{device}: {device_reason}", **_facts(batch, config, done)}
     return replace(_result(plan, batch, done, compared, facts, clock, progress), decisions=tuple(decisions))
+
+
+def _greys(parts: Sequence[DonePart]) -> Float32:
+    return np.concatenate([part.grey for part in parts if part.grey is not None])
 
 
 def _check(config: ScanConfig) -> None:

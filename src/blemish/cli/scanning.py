@@ -116,6 +116,10 @@ def scan(
         str | None,
         typer.Option(help="For volumes: box, around each brain; affine, registered; none, where they are so already."),
     ] = None,
+    grey: Annotated[
+        str | None,
+        typer.Option(help="For volumes: grey levels unusual at their place count too: bright (FLAIR), dark or both."),
+    ] = None,
     modality: Annotated[
         str | None, typer.Option(help="For volumes: which of a BIDS data set with several, e.g. T1w.")
     ] = None,
@@ -166,7 +170,14 @@ def scan(
     earlier = Earlier.read(extend, folder) if extend else None
     by_words = {"class_name": class_name, "model": model, "clip": clip, "prompts": prompts}
     examples = {"good": tuple(good or ()), "defects": tuple(defect or ()), "masks": tuple(mask or ())}
-    of_volumes = {"grid": grid, "align": align, "modality": modality, "masks": masks, "axes": numbers("axes", axes)}
+    of_volumes = {
+        "grid": grid,
+        "align": align,
+        "grey": grey,
+        "modality": modality,
+        "masks": masks,
+        "axes": numbers("axes", axes),
+    }
     of_volumes["radius"] = None if radius is None else parse_radius(radius)
     settings_before = read_config(config) if config else earlier.config if earlier else ScanConfig()
     _require_comparing(method or settings_before.method, extend, decisions)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from blemish.scoring.families.known import median
 
-__all__ = ["Usual", "normalised_by_place", "weighed_by_place"]
+__all__ = ["Usual", "beside", "normalised_by_place", "unusual_grey", "weighed_by_place"]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -78,3 +78,24 @@ def normalised_by_place(maps: Float32, inside: Bools | None = None) -> Float32:
     """``maps: (B, *grid)`` normalised by what is usual among themselves. ``inside``: (B, *grid) what counts, by default
     all; places where fewer than four count say nothing."""
     return Usual.of(maps, inside).normalised(maps, inside)
+
+
+def unusual_grey(cells: Float32, inside: Bools, side: str) -> Float32:
+    """How far grey levels lie beyond the usual at their place: ``cells: (B, *grid)`` -> (B, *grid), never below 0.
+
+    ``side``: ``bright``, ``dark`` or ``both``. Tokens say what a place looks like; a tumour in FLAIR may look like
+    tissue that is merely brighter, which only its own place can tell."""
+    away = normalised_by_place(cells, inside)
+    return np.abs(away) if side == "both" else np.maximum(away if side == "bright" else -away, 0)
+
+
+def beside(maps: Float32, other: Float32, inside: Bools) -> Float32:
+    """The sum of two kinds of maps, (B, *grid) each, in units of their upper spread: how far 84 % of the batch's cells
+    reach above half of them."""
+    return np.asarray(np.where(inside, _in_units(maps, inside) + _in_units(other, inside), 0), dtype=np.float32)
+
+
+def _in_units(maps: Float32, inside: Bools) -> Float32:
+    middle, upper = np.percentile(maps[inside], (50, 84))
+    unit = float(upper - middle) or float(maps[inside].mean()) or 1.0
+    return np.asarray(maps / np.float32(unit))
