@@ -1,7 +1,8 @@
 """Tumours in FLAIR volumes of thick slices, against grey levels alone: the baseline that needs no network.
 
 Every patient has a tumour, so there is no patient AUROC: voxels and slices are judged, inside the robust brain masks.
-Maps are those of ``blemish.scan``; "with intensity" adds the smoothed grey levels, both standardised over the batch.
+Maps are those of ``blemish.scan``; with ``--grey bright`` grey levels above the usual at their place count beside
+tokens.
 """
 
 from __future__ import annotations
@@ -30,9 +31,13 @@ Bools = npt.NDArray[np.bool_]
 THICK = VolumeConfig(axes=(2,))
 SETTINGS = {
     "16^3, anywhere (published)": replace(THICK, grid=16, radius=-1, places=False),
-    "32^3, three axes": VolumeConfig(),
+    "16^3, anywhere (published), three axes": VolumeConfig(grid=16, radius=-1, places=False),
     "32^3, within 2 cells": replace(THICK, places=False),
     "32^3, within 2 cells, weighed by place": THICK,
+    "32^3, the defaults (three axes)": VolumeConfig(),
+    "32^3, the defaults, --grey bright": VolumeConfig(grey="bright"),
+    "32^3, slices as taken, --grey bright": replace(THICK, grey="bright"),
+    "16^3, published otherwise, --grey bright": replace(THICK, grid=16, radius=-1, places=False, grey="bright"),
 }
 
 
@@ -46,17 +51,14 @@ def flair(folder: Path) -> None:
         tumours.append(volume.geometry.to_ras(read_nifti(file.files[0].with_name("mask.nii.gz"))[0]) > 0)
     print(f"\n## Tumours in FLAIR of {len(paths)} patients, inside the brain\n")
     print("| map | voxel AUROC | voxel AP | best Dice | slice AUROC within patients |\n|---|---|---|---|---|")
-    grey = smoothed(values, brains, box=False)
-    _row("intensity, standardised, Gaussian of 5 px", grey, tumours, brains)
     _row("intensity, standardised, mean of 5 x 5 px", smoothed(values, brains, box=True), tumours, brains)
+    _row("intensity, standardised, Gaussian of 5 px", smoothed(values, brains, box=False), tumours, brains)
     for name, volumes in SETTINGS.items():
         result = scan(folder, ScanConfig(volumes=volumes))
         assert result.volumes is not None
         maps = dict(zip(result.scores, result.grids, strict=True))
         tokens = [result.volumes.by_path[path].scores(maps[path]) for path in paths]
         _row(f"tokens {name}", tokens, tumours, brains)
-        joined = [a + b for a, b in zip(_standard(tokens, brains), _standard(grey, brains), strict=True)]
-        _row(f"tokens {name}, with intensity", joined, tumours, brains)
 
 
 def smoothed(values: Sequence[Float32], brains: Sequence[Bools], *, box: bool) -> list[Float32]:
@@ -70,13 +72,6 @@ def smoothed(values: Sequence[Float32], brains: Sequence[Bools], *, box: bool) -
         smooth = ndimage.uniform_filter(standard, (5, 5, 1)) if box else ndimage.gaussian_filter(standard, (5, 5, 0))
         maps.append(np.asarray(smooth, dtype=np.float32))
     return maps
-
-
-def _standard(maps: Sequence[Float32], brains: Sequence[Bools]) -> list[Float32]:
-    """By the batch's median and upper spread inside the brains, so that two kinds of map can be added."""
-    values = np.concatenate([m[b][::7] for m, b in zip(maps, brains, strict=True)])
-    middle, upper = np.percentile(values, (50, 84))
-    return [(m - middle) / (upper - middle) for m in maps]
 
 
 def _row(name: str, maps: Sequence[Float32], truth: Sequence[Bools], brains: Sequence[Bools]) -> None:

@@ -78,6 +78,11 @@ class VolumeRevisit(Visit[VolumeFile]):
             raise InputError(
                 f"The manifest of {str(run)!r} was changed or damaged ({error!r}). Scan the volumes again."
             ) from error
+        if config.volumes.grey != "off":
+            raise ConfigError(
+                f"{run.name!r} cannot be {what}: it was scanned with --grey {config.volumes.grey}, and how unusual a "
+                "grey level is only its own batch says. Scan again without --grey; tokens are cached, so it takes a moment."
+            )
         if {row.path for row in rows if row.status == "ok"} != volumes.by_path.keys():
             raise unfit(run)
         branch.view = view_of(config.volumes)
