@@ -38,6 +38,8 @@ SETTINGS = {
     "16^3, ours otherwise": replace(OURS, grid=16),
     "32^3, anywhere": replace(OURS, radius=-1, places=False),
     "32^3, within 2 cells": replace(OURS, places=False),
+    "default, --grey both": replace(OURS, grey="both"),
+    "default, --align affine": replace(OURS, align="affine"),
     "32^3, within 2 cells, weighed by place (default)": OURS,
 }
 COLUMNS = ("voxel AUROC", "voxel AP", "best Dice", "Dice of the masks", "found at 1 false a volume")

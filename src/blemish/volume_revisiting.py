@@ -81,7 +81,7 @@ class VolumeRevisit(Visit[VolumeFile]):
         if config.volumes.grey != "off":
             raise ConfigError(
                 f"{run.name!r} cannot be {what}: it was scanned with --grey {config.volumes.grey}, and how unusual a "
-                "grey level is only its own batch says. Scan again without --grey; tokens are cached, so it takes a moment."
+                "grey level is only its own batch says. Scan again without --grey; tokens are cached."
             )
         if {row.path for row in rows if row.status == "ok"} != volumes.by_path.keys():
             raise unfit(run)
