@@ -101,6 +101,19 @@ def test_brain_masks_from_a_folder(tmp_path: Path) -> None:
         find_brain_masks(tmp_path / "other", find_volumes(tmp_path / "in"))
 
 
+def test_brain_masks_beside_the_volumes(tmp_path: Path) -> None:
+    """No volume is its own mask, by whatever path its folder is given."""
+    touch(tmp_path / "in", "h0.nii.gz", "h0_mask.nii.gz", "h1.nii.gz")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for folder in (tmp_path / "in", tmp_path / "link"):
+        listing = find_brain_masks(folder, find_volumes(tmp_path / "in"))
+        assert [volume.brain and volume.brain.name for volume in listing.volumes] == ["h0_mask.nii.gz", None]
+        assert listing.notes[-1].startswith("1 of 2 volumes have no brain mask")
+    (tmp_path / "in/h0_mask.nii.gz").unlink()
+    with pytest.raises(InputError, match="None of the 0 masks"):
+        find_brain_masks(tmp_path / "in", find_volumes(tmp_path / "in"))
+
+
 def test_the_cube_of_a_box_of_its_own_size_is_the_box() -> None:
     volume = np.random.default_rng(0).random((9, 10, 11)).astype(np.float32)
     cube = to_cube(volume, Box((1, 2, 3), (7, 8, 9)), 6)

@@ -79,10 +79,16 @@ def holds_volumes(folder: Path) -> bool:
 
 def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
     """The listing with the brain masks of ``folder``: at a volume's own relative path, or anywhere below under its
-    name, with or without ``_mask`` or ``_brain_mask`` behind it. Raises ``InputError`` if it fits none of them."""
+    name, with or without ``_mask`` or ``_brain_mask`` behind it. A volume of the listing is no mask, so that ``folder``
+    may be the one that holds both. Raises ``InputError`` if it fits none of them."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {str(folder)!r}. Give the folder that holds the brain masks.")
-    masks = [file for file in files_below(folder) if file.name.lower().endswith(NIFTI_SUFFIXES)]
+    own = {file.resolve() for volume in listing.volumes for file in volume.files}
+    masks = [
+        file
+        for file in files_below(folder)
+        if file.name.lower().endswith(NIFTI_SUFFIXES) and file.resolve() not in own
+    ]
     by_path = {file.relative_to(folder).as_posix(): file for file in masks}
     by_stem: dict[str, list[Path]] = {}
     for file in masks:
@@ -98,7 +104,7 @@ def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
     without = sum(volume.brain is None for volume in found)
     if without == len(found):
         raise InputError(
-            f"None of the {len(masks)} masks in {str(folder)!r} is named as a volume is: "
+            f"None of the {len(masks)} masks in {str(folder)!r} is named as a volume is. What is looked for is "
             f"{stem_of(found[0].path)}_mask.nii.gz for {found[0].path}."
         )
     note = (
