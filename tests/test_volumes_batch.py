@@ -44,6 +44,28 @@ def test_a_plain_folder(tmp_path: Path) -> None:
     assert listing.notes == ("2 masks passed over, as their names say",)
 
 
+def test_modalities_by_the_names_of_files(tmp_path: Path) -> None:
+    """As BraTS names them, in folders that could be taken for modalities."""
+    for patient in ("t1", "BraTS20_Training_001", "ct"):
+        touch(tmp_path, *(f"{patient}/{patient}_{kind}.nii.gz" for kind in ("t1", "t1ce", "t2", "flair", "seg")))
+    touch(tmp_path, "t2/T1-p07-brain.nii", "t1/p08.nii", "t1/flair_p09.nii")
+    kinds = {volume.path: volume.modality for volume in find_volumes(tmp_path).volumes}
+    assert len(kinds) == 15
+    assert kinds["t1/t1_flair.nii.gz"] == kinds["t1/flair_p09.nii"] == "FLAIR"
+    assert kinds["ct/ct_t1ce.nii.gz"] == "T1ce"
+    assert kinds["t2/T1-p07-brain.nii"] == kinds["BraTS20_Training_001/BraTS20_Training_001_t1.nii.gz"] == "T1w"
+    assert kinds["t1/p08.nii"] == ""
+    for name in ("T1w", "t1"):
+        listing = find_volumes(tmp_path, name)
+        assert len(listing.volumes) == 4
+        assert listing.notes[-1] == "11 volumes of other modalities passed over"
+    with pytest.raises(InputError, match="no dwi volumes, but 1 whose names say none, 4 FLAIR, 3 T1ce"):
+        find_volumes(tmp_path, "dwi")
+    touch(tmp_path / "plain", "a.nii", "b.nii")
+    with pytest.raises(InputError, match="No name of the 2 volumes .* says a modality"):
+        find_volumes(tmp_path / "plain", "T1w")
+
+
 def test_a_bids_data_set(tmp_path: Path) -> None:
     touch(
         tmp_path,
@@ -175,6 +197,8 @@ def shifted(*millimetres: float, axes: str = "RAS") -> npt.NDArray[np.float64]:
     ("other", "said"),
     [
         (facts("b"), []),
+        (facts("b", modality="MR"), []),  # a DICOM series, whose contrast no tag names
+        (facts("b", modality="PT"), ["different modalities (2 T1w, 1 PT)"]),
         (facts("b", modality="T2w"), ["different modalities (2 T1w, 1 T2w)"]),
         (facts("b", shape=(101, 120, 100)), ["2 different shapes"]),
         (facts("b", matrix=made.affine(spacing=(1, 1, 1.2)), box=Box((10, 10, 9), (90, 110, 77))), ["another spacing"]),

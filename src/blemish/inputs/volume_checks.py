@@ -23,6 +23,7 @@ Float64 = npt.NDArray[np.float64]
 ALIGNMENTS = ("none", "box", "affine")
 SPACING_APART = 0.1  # of the usual spacing by which one differs
 FLAT = 2.5  # ratio of a brain's longest to its shortest side in mm that no brain has
+NO_MR = {"CT", "ct", "PT", "pet"}  # modalities, as tags and names have them
 ONE_PLACE = 0.6  # overlap of a brain's box with the batch's median box, above which it counts as registered
 
 
@@ -61,9 +62,14 @@ def differences(facts: Sequence[VolumeFacts], align: str) -> list[str]:
     """Sentences on what differs in the batch: modality, spacing, shape, orientation, place. Empty if nothing does."""
     said = []
     kinds = Counter(one.modality for one in facts if one.modality)
+    if not kinds.keys() & NO_MR:
+        kinds.pop("MR", None)  # what a DICOM tag has to say of every contrast
     if len(kinds) > 1:
         listed = ", ".join(f"{count} {name}" for name, count in kinds.most_common())
-        said.append(f"The volumes are of different modalities ({listed}); each will look odd to the others.")
+        said.append(
+            f"The volumes are of different modalities ({listed}); each will look odd to the others. "
+            "Choose one by --modality."
+        )
     spacing = np.array([one.geometry.spacing for one in facts])
     odd = (np.abs(spacing / np.median(spacing, axis=0) - 1) > SPACING_APART).any(axis=1)
     if odd.any():
