@@ -62,7 +62,7 @@ def test_modalities_by_the_names_of_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no dwi volumes, but 1 whose names say none, 4 FLAIR, 3 T1ce"):
         find_volumes(tmp_path, "dwi")
     touch(tmp_path / "plain", "a.nii", "b.nii")
-    with pytest.raises(InputError, match="No name of the 2 volumes .* says a modality"):
+    with pytest.raises(InputError, match=r"No name of the 2 volumes .* says a modality"):
         find_volumes(tmp_path / "plain", "T1w")
 
 

@@ -222,4 +222,4 @@ def read_rows(run: Path) -> list[Photo]:
         with file.open(encoding="utf-8") as lines:
             return [Photo(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan the photos again.") from error
+        raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan again.") from error
