@@ -209,6 +209,21 @@ def test_given_masks_are_used(folder: Path, tmp_path: Path) -> None:
     assert not native.scores(result.grids[0])[20:].any()
 
 
+def test_a_run_keeps_the_whole_path_of_its_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And grows from any folder; here from one whose masks lie beside the volumes."""
+    for number in range(4):
+        made.write_nifti(tmp_path / f"home/in/b{number}.nii.gz", brain(number))
+        made.write_nifti(tmp_path / f"home/in/b{number}_mask.nii.gz", (brain(number) > 0).astype(np.uint8))
+    monkeypatch.chdir(tmp_path / "home")
+    result = scan("in", CONFIG, volumes={"grid": 8, "cube": 64, "masks": "in"})
+    assert result.manifest["config"]["volumes"]["masks"] == str(tmp_path / "home" / "in")
+    assert result.manifest["resolved"]["brain_masks"] == ["given"]
+    result.save(tmp_path / "run")
+    write(tmp_path / "more", 1)
+    monkeypatch.chdir(tmp_path)
+    assert len(scan("more", extends=tmp_path / "run").scored) == 5
+
+
 def test_bids(tmp_path: Path) -> None:
     """One modality of two, maps named as derivatives, although a picture lies there."""
     (tmp_path / "data").mkdir()
