@@ -252,6 +252,25 @@ def test_photos_win_in_a_folder_of_both(folder: Path, tmp_path: Path) -> None:
     assert scan(tmp_path / "both", ScanConfig(backbone="mock", cache=False, size=64)).volumes is None
 
 
+@pytest.mark.parametrize(
+    "volumes, words",
+    [
+        ({"grey": "bright", "masks": "/nowhere"}, "--masks, --grey is for volumes"),
+        ({"grid": 16, "radius": 3}, "--grid, --radius is for volumes"),
+        ({"slices": 4}, "slices in [volumes] is for volumes"),
+    ],
+)
+def test_photos_have_no_use_for_options_of_volumes(volumes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number in range(3):
+        Image.fromarray(np.full((64, 64, 3), 60 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        scan(tmp_path, ScanConfig(backbone="mock", cache=False, size=64), volumes=volumes)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        scan(tmp_path, method="text", text={"class_name": "brain"}, volumes=volumes)
+
+
 # What cannot be used
 
 

@@ -264,9 +264,7 @@ def parse_subset(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise ConfigError(
-            f"subset takes a number of photos such as 200, or all; received {text!r}."
-        ) from error
+        raise ConfigError(f"subset takes a number of photos such as 200, or all; received {text!r}.") from error
 
 
 def parse_radius(text: str) -> int:
