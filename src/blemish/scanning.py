@@ -145,8 +145,8 @@ def _require_no_volume_options(source: Path, config: ScanConfig) -> None:
     said = config.volumes.said()
     if said and source.exists():
         raise ConfigError(
-            f"{', '.join(said)} is for volumes, and {str(source)!r} is no folder of volumes: one that holds NIfTI files "
-            "or DICOM series, and no photos unless it is a BIDS data set. Leave it out."
+            f"{', '.join(said)} is for volumes, and {str(source)!r} is no folder of volumes: one that holds NIfTI "
+            "files or DICOM series, and no photos unless it is a BIDS data set. Leave it out."
         )
 
 
