@@ -222,6 +222,20 @@ def test_what_differs_in_a_batch(other: VolumeFacts, said: list[str]) -> None:
         assert expected in sentence
 
 
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (("sub-1/anat/sub-1_T1w.nii", "sub-2/anat/sub-2_T1w.nii", "sub-3.nii"), []),
+        (("p1.nii", "p1/p1.nii", "x/p1.nii"), []),  # nothing says that these are one
+        (("sub-1_ses-1_T1w.nii", "sub-1_ses-2_T1w.nii", "sub-2_T1w.nii"), ["One patient has", "sub-1 (2)"]),
+        (("sub-1_run-1.nii", "new/sub-1_run-2.nii", "sub-2/a", "sub-2/b"), ["2 patients have", "sub-1 (2)"]),
+    ],
+)
+def test_a_patient_beside_itself(paths: tuple[str, ...], said: list[str]) -> None:
+    found = differences([facts(path) for path in paths], "none")
+    assert len(found) == bool(said) and all(word in found[0] for word in said)
+
+
 def test_a_box_needs_no_registration() -> None:
     assert differences([facts("a"), facts("b", matrix=shifted(50, 0, 0))], "box") == []
 

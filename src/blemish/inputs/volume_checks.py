@@ -6,7 +6,7 @@ It sees facts about volumes, not voxels; it changes nothing and words what a use
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from blemish.errors import ConfigError
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted
+from blemish.inputs.volume_layouts import subject_of
 
 __all__ = ["ALIGNMENTS", "Frame", "Placing", "VolumeFacts", "differences", "other_scanners", "place"]
 
@@ -59,8 +60,9 @@ def other_scanners(facts: Sequence[VolumeFacts]) -> dict[str, str]:
 
 
 def differences(facts: Sequence[VolumeFacts], align: str) -> list[str]:
-    """Sentences on what differs in the batch: modality, spacing, shape, orientation, place. Empty if nothing does."""
-    said = []
+    """Sentences on what differs in the batch: modality, spacing, shape, orientation, place; and on
+    what does not: the patient. Empty if there is nothing to say."""
+    said = [*_same_patients(facts)]
     kinds = Counter(one.modality for one in facts if one.modality)
     if not kinds.keys() & NO_MR:
         kinds.pop("MR", None)  # what a DICOM tag has to say of every contrast
@@ -173,6 +175,18 @@ class Frame:
         start = ((middle - self.side / 2 - origin) / spacing + 0.5).tolist()
         stop = ((middle + self.side / 2 - origin) / spacing + 0.5).tolist()
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _same_patients(facts: Sequence[VolumeFacts]) -> Iterator[str]:
+    """A patient's other session or run has the same lesion at the same place, and vouches for it."""
+    times = Counter(filter(None, (subject_of(one.path) for one in facts)))
+    often = [(subject, count) for subject, count in times.items() if count > 1]
+    if often:
+        many = f"{len(often)} patients have" if len(often) > 1 else "One patient has"
+        yield (
+            f"{many} several volumes here, for example sub-{often[0][0]} ({often[0][1]}); what is unusual in one of "
+            "them finds itself in the other and scores low. Scan one volume of each patient."
+        )
 
 
 def _registered(facts: Sequence[VolumeFacts]) -> bool:

@@ -17,10 +17,20 @@ from blemish.inputs.images import _is_run, natural_key
 from blemish.inputs.volume_dicom import find_series, is_dicom
 from blemish.inputs.volume_nifti import NIFTI_SUFFIXES
 
-__all__ = ["VolumeFile", "VolumeListing", "files_below", "find_brain_masks", "find_volumes", "holds_volumes", "stem_of"]
+__all__ = [
+    "VolumeFile",
+    "VolumeListing",
+    "files_below",
+    "find_brain_masks",
+    "find_volumes",
+    "holds_volumes",
+    "stem_of",
+    "subject_of",
+]
 
 _MASK_NAME = re.compile(r"(^|[_\-. ])(mask|masks|seg|dseg|probseg|label|labels|lesion|roi)$", re.IGNORECASE)
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|run|acq|rec|ce|echo|part)-([a-zA-Z0-9]+)")
+_SUBJECT = re.compile(r"(?:^|[_/])sub-([a-zA-Z0-9+]+)")
 _MODALITIES = {  # as names have them, in lower case -> as BIDS writes them
     **dict.fromkeys(("t1w", "t1", "t1n", "mprage"), "T1w"),
     **dict.fromkeys(("t1ce", "t1c", "t1gd"), "T1ce"),
@@ -117,6 +127,13 @@ def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
         (f"{without} of {len(found)} volumes have no brain mask; theirs are made from the voxels",) if without else ()
     )
     return replace(listing, volumes=found, notes=listing.notes + note)
+
+
+def subject_of(path: str) -> str:
+    """``01`` of ``sub-01/anat/sub-01_ses-2_T1w.nii.gz``, or of a series in ``sub-01/ses-2``; "" where neither folder nor
+    name says it."""
+    found = _SUBJECT.search(path)
+    return found[1] if found else ""
 
 
 def stem_of(path: str) -> str:
