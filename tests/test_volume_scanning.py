@@ -241,6 +241,19 @@ def test_bids(tmp_path: Path) -> None:
     assert json.loads((run / "maps" / f"{name}.json").read_text())["Sources"] == [
         "bids:raw:sub-1/anat/sub-1_T1w.nii.gz"
     ]
+    assert _raw(run) == "../../data"
+    rejudge(run, threshold=0.0)
+    assert _raw(run) == "../../data"
+    moved = scan(tmp_path / "data", CONFIG, volumes=volumes).save(tmp_path / "some where" / "run")
+    assert _raw(moved) == "../../../data"
+    (tmp_path / "data").rename(tmp_path / "raw data")
+    assert _raw(scan(tmp_path / "raw data", CONFIG, volumes=volumes).save(tmp_path / "again")) == "../../raw%20data"
+
+
+def _raw(run: Path) -> str:
+    """Where the maps of a run say that their source is."""
+    described = json.loads((run / "maps" / "dataset_description.json").read_text())
+    return str(described["DatasetLinks"]["raw"])
 
 
 def test_photos_win_in_a_folder_of_both(folder: Path, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def _write_volumes(result: Result, run: Path, folder: Path, progress: Progress) 
     """Masks, which lie among the maps, and the table of patients; the maps are those that the run has."""
     unchanged = Unchanged(run, maps=frozenset(photo.path for photo in result.scored), overlays=frozenset())
     with progress.stage("writing masks", len(result.scored)) as advance:
-        write_maps(result, folder, result.manifest["config"]["maps"], advance, unchanged)
+        write_maps(result, folder, run, result.manifest["config"]["maps"], advance, unchanged)
     take_over(unchanged, folder, result)
 
 

@@ -130,8 +130,7 @@ def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
 
 
 def subject_of(path: str) -> str:
-    """``01`` of ``sub-01/anat/sub-01_ses-2_T1w.nii.gz``, or of a series in ``sub-01/ses-2``; "" where neither folder nor
-    name says it."""
+    """``01`` of ``sub-01/anat/sub-01_ses-2_T1w.nii.gz``, or of a series in ``sub-01/ses-2``; "" if no part says it."""
     found = _SUBJECT.search(path)
     return found[1] if found else ""
 
