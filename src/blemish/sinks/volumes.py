@@ -33,8 +33,8 @@ def write(
     masks: bool = True,
     only: Collection[str] | None = None,
 ) -> None:
-    """Fill ``folder``, which will lie at ``home``. ``maps``, ``masks``: which of the two; masks are those of volumes that
-    are not ok. ``only``: paths whose map is written, by default all. ``advance(1)``: a volume."""
+    """Fill ``folder``, which will lie at ``home``. ``maps``, ``masks``: which of the two; masks are those of volumes
+    that are not ok. ``only``: paths whose map is written, by default all. ``advance(1)``: a volume."""
     volumes, judgement = result.volumes, result.judgement
     if volumes is None:
         raise RunError("these are photos")
