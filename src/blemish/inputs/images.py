@@ -131,9 +131,9 @@ def find_photos(folder: Path) -> tuple[list[PhotoFile], int]:
     found += [_photo(folder, place) for place in closed if place.suffix.lower() not in SUFFIXES]
     if not found:
         seen = f"holds {other} other files and no photos" if other else "is empty"
+        known = ", ".join(sorted(SUFFIXES))
         raise InputError(
-            f"{str(folder)!r} {seen}. Readable are {', '.join(sorted(SUFFIXES))}; scans of "
-            "volumes .nii, .nii.gz and DICOM series."
+            f"{str(folder)!r} {seen}. `blemish scan` reads photos ({known}) and volumes (.nii, .nii.gz, DICOM series)."
         )
     return sorted(found, key=lambda photo: natural_key(photo.path)), runs
 
