@@ -1,7 +1,7 @@
 """report.html: the whole result as one page that opens from disk, with nothing to install and nothing fetched.
 
-It turns a result into the plain values that ``report_template.html`` shows; the look is in ``report.css``, the
-behaviour in ``report.js``, and both are written into the page. Families and the verdict have files of their own.
+It turns a result into the plain values that ``report_template.html`` shows; look and behaviour are the service's own
+(``service/pages``) and are written into the page. Families and the verdict have files of their own.
 File names are hostile input: the template escapes everything, and the page's content policy lets no script run but
 ours and no address be opened.
 """
@@ -126,7 +126,7 @@ def _page(result: Result, run: str) -> dict[str, Any]:
     digits = _digits(max(scores) - min(scores), max(scores))
     grid_height, grid_width = result.grids.shape[-2:]
     volumes = _volumes(result, digits)
-    scripts = volumes["scripts"] if volumes else [script_of("report_verdict.js", "report.js")]
+    scripts = volumes["scripts"] if volumes else [script_of("report_photos.js")]
     return {
         "result": result,
         "manifest": manifest,
@@ -166,7 +166,7 @@ def _noun(result: Result) -> str:
     return "volume" if result.volumes else "photo"
 
 
-_STYLES = ("report.css", "report_families.css", "report_verdict.css")
+_STYLES = ("look.css", "families.css", "verdict.css")
 
 
 def _volumes(result: Result, digits: int) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """The verdict of report.html as plain values: all that another threshold changes, in one part of the page.
 
-That part lies between two comments and holds the sentence, the counts and a block of JSON; ``report_verdict.js``
-shows everything else on the page from that block. So another verdict is another part, and no picture is made again.
+That part lies between two comments and holds the sentence, the counts and a block of JSON; the page's script shows
+everything else from that block. So another verdict is another part, and no picture is made again.
 It knows the result's judgement and the words for it; where the part stands on the page is the report's business.
 """
 

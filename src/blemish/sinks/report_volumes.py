@@ -69,14 +69,14 @@ def volumes_page(
     the page is written. ``digits``: decimals of scores. ``budget``: bytes for all copies. ``cards`` makes the pictures
     and can be gone through once."""
     count = min(len(photos), PICTURES)
-    names = ("report_calls.js", "vendor/niivue.umd.js", "report_volumes.js") if count else ()
+    names = ("vendor/niivue.umd.js", "report_volumes.js") if count else ()
     return {
         "cards": ahead(lambda row: _card(photos[row], show(row), scale, digits, budget // count), range(count)),
         "count": count,
         "rest": photos[count:],
         "digits": digits,
         "settings": _for_script({"colours": _colours(), "low": scale.low, "high": scale.high}),
-        "style": Markup(source_of("report_volumes.css")),
+        "style": Markup(source_of("volumes.css")),
         "scripts": [script_of(name) for name in names],
     }
 
