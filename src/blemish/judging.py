@@ -102,13 +102,14 @@ def judged_volumes(
     families: Sequence[Family],
     config: VerdictConfig,
     known: Mapping[str, tuple[Lesion, ...]],
+    said: Mapping[str, Call] | None = None,
 ) -> Judged[Lesion]:
     """``judged`` for volumes, whose places are looked for on their own voxels."""
 
     def found(row: int) -> tuple[Lesion, ...]:
         return volumes.by_path[photos[row].path].lesions(grids[row], level)
 
-    return judged_by(found, photos, estimated, level, families, (), config, known, unit="volume")
+    return judged_by(found, photos, estimated, level, families, (), config, known, said, unit="volume")
 
 
 def judged_by(

@@ -28,7 +28,7 @@ from blemish.sinks.report_families import families_of, families_page
 from blemish.sinks.report_scripts import script_of, source_of
 from blemish.sinks.report_verdict import Verdict, command, parted, verdict_of
 
-__all__ = ["LONGEST", "replace_verdict", "write"]
+__all__ = ["LONGEST", "histogram_of", "replace_verdict", "write"]
 
 PICTURES = 400  # photos shown as pictures; the rest are rows of a table, or the page would not open everywhere
 SHARP = 48  # of those, the first that are embedded as large as they were scored: they are the ones looked at
@@ -94,7 +94,7 @@ def replace_verdict(old: Path, new: Path, result: Result) -> None:
     page = old.read_bytes()
     start, end = parted(page)
     scores = [_score(photo) for photo in result.scored]
-    verdict = _verdict(result, _histogram(scores), _digits(max(scores) - min(scores), max(scores)))
+    verdict = _verdict(result, histogram_of(scores), _digits(max(scores) - min(scores), max(scores)))
     if verdict is None:
         raise ValueError("this result has no judgement")
     part = (
@@ -122,7 +122,7 @@ def _page(result: Result, run: str) -> dict[str, Any]:
     """Everything the template names. ``cards`` and the families make pictures and can be gone through once."""
     manifest, scored = result.manifest, result.scored
     scores = [_score(photo) for photo in scored]
-    histogram = _histogram(scores)
+    histogram = histogram_of(scores)
     digits = _digits(max(scores) - min(scores), max(scores))
     grid_height, grid_width = result.grids.shape[-2:]
     volumes = _volumes(result, digits)
@@ -240,7 +240,7 @@ def _round_step(rough: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
 
 
-def _histogram(scores: list[float]) -> Histogram:
+def histogram_of(scores: list[float]) -> Histogram:
     low, high = min(scores), max(scores)
     step = _round_step((high - low) / BARS if high > low else (abs(high) or 1.0) / 10)
     first, last = math.floor(low / step), math.floor(high / step) + 1

@@ -1,0 +1,99 @@
+"""The verdict of a run: its threshold, every other threshold with what it would mean, and choosing one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+
+from blemish.judgement import Interval, Judgement, Stop
+from blemish.rejudging import rejudge
+from blemish.service import schemas
+from blemish.service.shelf import RunView
+from blemish.service.state import Id, ServiceOf, Who
+from blemish.sinks.report import histogram_of
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/runs/{run}/verdict", tags=["verdict"])
+
+
+@router.get("", response_model=schemas.VerdictFound)
+async def verdict(run: Id, service: ServiceOf) -> Any:
+    """The sentence for every threshold that separates other photos, worked out beforehand: a slider only shows it."""
+    view = await service.view(run)
+    return await run_in_threadpool(_plain, view)
+
+
+@router.put("", response_model=schemas.VerdictFound)
+async def choose(run: Id, asked: schemas.VerdictSettings, service: ServiceOf, who: Who) -> Any:
+    """Another threshold: given, or by the share of defects or of false alarms; with none of the three the batch
+    decides. Photos are judged again, not scored again."""
+    said = asked.model_dump()
+
+    async def act(folder: Path) -> None:
+        await run_in_threadpool(lambda: rejudge(folder, **said))
+
+    await service.change(run, who, "moved threshold", asked.model_dump(exclude_none=True), act)
+    view = await service.view(run)
+    return await run_in_threadpool(_plain, view)
+
+
+def _plain(view: RunView) -> dict[str, Any]:
+    result, config = view.result, view.opened.config.verdict
+    judgement = result.judgement
+    assert judgement is not None  # ``reopen`` judges
+    scored = result.scored
+    unreadable = len(result.unreadable)
+    stops = [_stop(stop, len(scored), unreadable) for stop in judgement.stops]
+    chosen = _chosen(judgement)
+    histogram = histogram_of([photo.score for photo in scored if photo.score is not None])
+    return {
+        "revision": view.revision,
+        "sentence": judgement.sentence,
+        "threshold": judgement.threshold,
+        "rule": judgement.rule,
+        "counts": stops[chosen]["counts"],
+        "false_alarms": _interval(judgement.false_alarms),
+        "share": _interval(judgement.share),
+        "at_least": judgement.at_least,
+        "asked": asdict(config),
+        "chosen": chosen,
+        "stops": stops,
+        "always": [view.pids[scored[row].path] for row in judgement.always],
+        "spared": [view.pids[scored[row].path] for row in judgement.spared],
+        "histogram": {"edges": histogram.edges.tolist(), "counts": [bar.count for bar in histogram.bars]},
+    }
+
+
+def _stop(stop: Stop, scored: int, unreadable: int) -> dict[str, Any]:
+    unsure = len(stop.unsure)
+    counts = {"ok": scored - stop.blemished - unsure, "blemished": stop.blemished, "unsure": unsure}
+    return {
+        "threshold": stop.threshold,
+        "sentence": stop.sentence,
+        "counts": {**counts, "unreadable": unreadable},
+        "unsure": _runs(stop.unsure),
+    }
+
+
+def _runs(rows: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Ranks, from 1 on."""
+    runs: list[tuple[int, int]] = []
+    for row in sorted(rows):
+        if runs and row == runs[-1][1]:
+            runs[-1] = (runs[-1][0], row + 1)
+        else:
+            runs.append((row + 1, row + 1))
+    return runs
+
+
+def _chosen(judgement: Judgement) -> int:
+    return min(range(len(judgement.stops)), key=lambda at: abs(judgement.stops[at].threshold - judgement.threshold))
+
+
+def _interval(found: Interval) -> list[float]:
+    return [found.estimate, found.low, found.high]

@@ -1,0 +1,35 @@
+"""Small copies of a run's volumes and their maps, for a viewer in a browser; the same that the report holds."""
+
+from __future__ import annotations
+
+import base64
+from functools import lru_cache
+
+import numpy as np
+
+from blemish.errors import InputError
+from blemish.service.shelf import RunView
+from blemish.sinks.report_volumes import Shown, copy_of
+
+__all__ = ["small_copies"]
+
+BYTES = 4_000_000  # of a copy: alone on its page, it may be finer than those of a report
+KEPT = 16
+
+
+def small_copies(view: RunView, path: str) -> tuple[bytes, bytes]:
+    """A volume and its map as .nii.gz. Raises ``InputError`` for a photo."""
+    if view.kind != "volumes":
+        raise InputError(f"{path!r} is a photo and has no volume. Ask for its picture and its heat.")
+    return _copies(view, path)
+
+
+@lru_cache(KEPT)
+def _copies(view: RunView, path: str) -> tuple[bytes, bytes]:
+    result = view.result
+    assert result.volumes is not None
+    native = result.volumes.by_path[path]
+    scores = native.scores(np.asarray(result.maps.grid(path)))
+    hot = result.scale.apply(scores)
+    volume, small_map = copy_of(Shown(native.values(), hot, native.geometry.ras_affine), BYTES)
+    return base64.b64decode(volume), base64.b64decode(small_map)
