@@ -5,7 +5,7 @@ const texts = new Map();
 export async function load(...names) {
   await Promise.all(
     names.map(async (name) => {
-      const response = await fetch(`/pages/${name}`);
+      const response = await fetch(`/${name}`);
       if (!response.ok) throw new Error(`The service has no ${name} (${response.status}). Install blemish again.`);
       texts.set(name, await response.text());
     }),

@@ -11,7 +11,7 @@ let loaded = null;
 
 function niivueLoaded() {
   loaded ??= new Promise((done, failed) => {
-    const script = make("script", { src: "/pages/vendor/niivue.umd.js" });
+    const script = make("script", { src: "/vendor/niivue.umd.js" });
     script.addEventListener("load", done);
     script.addEventListener("error", () => failed(new Error("The viewer of volumes could not be loaded. Load this page again.")));
     document.head.append(script);
