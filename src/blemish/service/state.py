@@ -100,7 +100,7 @@ def _service(request: Request) -> Service:
 
 
 def _who(x_blemish_who: Annotated[str | None, Header(max_length=400)] = None) -> str:
-    """Whoever says who they are: a note in the audit trail, not a permission. Percent-encoded, since headers are ASCII."""
+    """Whoever says who they are: a note in the audit trail, not a permission; percent-encoded."""
     name = "".join(c for c in unquote(x_blemish_who or "") if c.isprintable()).strip()
     return name[:LONGEST_NAME] or "somebody"
 

@@ -98,7 +98,7 @@ async function told(about, kind, facts) {
   }
   const before = about.info.state;
   if (kind === "state") {
-    if (facts.state === before) return;
+    if (facts.state === before || facts.state === "closing") return;
     about.info = { ...about.info, ...facts };
     if (facts.state === "done") await about.refresh();
     if (before === "done" || facts.state === "done") await show();
@@ -125,7 +125,18 @@ function heading(view) {
 const view = (name) => () => (run?.info.state === "done" ? go({ view: name, photo: null, family: null }) : false);
 
 document.documentElement.dataset.heat = "hover";
-document.documentElement.classList.add("outlined");
+document.documentElement.classList.add("outlined", "judged");
+// Maps are enlarged with aligned corners, browsers put the outermost values half a pixel further in.
+addEventListener(
+  "load",
+  ({ target }) => {
+    if (!(target instanceof HTMLImageElement) || !target.classList.contains("heat")) return;
+    const margin = (pixels) => `${50 / Math.max(pixels - 1, 1)}%`;
+    target.style.setProperty("--heat-x", margin(target.naturalWidth));
+    target.style.setProperty("--heat-y", margin(target.naturalHeight));
+  },
+  true,
+);
 find("#who").value = who.get();
 find("#who").addEventListener("change", (event) => who.set(event.target.value.trim()));
 find("#help-open").addEventListener("click", help);

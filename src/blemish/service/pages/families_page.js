@@ -38,7 +38,7 @@ export function familiesPage(main, run) {
     const asked = families.filter((family) => family.asks).length;
     lead.textContent = families.length
       ? `A flaw on many ${noun}s finds look-alikes and would pass for usual, so looks that recur are searched for. ${
-          asked ? `${plural(asked, "question is", "questions are")} for you.` : "No question is open."
+          asked ? `${plural(asked, "question waits", "questions wait")} for you.` : "No question is open."
         }`
       : `No look recurs among these ${noun}s that the others do not have: there is nothing to decide here.`;
     list.replaceChildren(...families.map(card));

@@ -52,8 +52,9 @@ export function help() {
     ),
   );
   const close = make("button", { type: "submit", autofocus: true }, "Close");
-  const form = make("form", { method: "dialog" }, make("h2", { id: "keys-title" }, "Keys"), ...tables, make("div", { class: "row" }, close));
-  const dialog = make("dialog", { class: "small keys-list", "aria-labelledby": "keys-title" }, form);
+  const form = make("form", { method: "dialog" }, make("h2", { id: "keys-title" }, "Keys"), close);
+  const list = make("div", { class: "all" }, ...tables);
+  const dialog = make("dialog", { class: "small keys-list", "aria-labelledby": "keys-title" }, form, list);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

@@ -14,7 +14,7 @@ import { volumesLooked } from "./volume_page.js";
 import { fixed, plural } from "./words.js";
 
 const NARROWEST = { photos: 200, volumes: 360 }; // pixels of a card
-const TEXT = 104; // pixels below its picture
+const TEXT = 88; // pixels below its picture
 const [SMALL, LARGE] = [384, 1600]; // pixels of pictures
 const WAIT_MS = 200; // after the last letter of a search
 

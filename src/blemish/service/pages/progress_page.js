@@ -1,5 +1,6 @@
 // A run that is not finished: how far it is and for how long, to be stopped or gone on with; or why it failed.
 import { send } from "./api.js";
+import { sentences } from "./calls.js";
 import { find, make } from "./dom.js";
 import { tried } from "./notices.js";
 import { span } from "./words.js";
@@ -20,7 +21,8 @@ export function progressPage(main, run) {
     const { state, stage: doing, done, total, eta_s: left, error: why } = run.info;
     const going = state === "running";
     title.textContent = TITLES[state] ?? "Finishing";
-    if (stage.textContent !== (going ? doing : "")) stage.textContent = going ? doing : "";
+    const now = going ? sentences([doing || "Starting"]) : "";
+    if (stage.textContent !== now) stage.textContent = now; // or it would be read out again
     bar.hidden = !going && state !== "queued";
     if (going && total) bar.value = done / total;
     else bar.removeAttribute("value");

@@ -8,7 +8,7 @@ import { settingsForm } from "./settings_form.js";
 import { chosen, dropped, sent } from "./upload.js";
 import { bytes, moment, plural } from "./words.js";
 
-const STATES = { queued: "waits", running: "is being scanned", done: "", failed: "failed", cancelled: "cancelled" };
+const STATES = { queued: "waits", running: "is being scanned", done: "done", failed: "failed", cancelled: "cancelled" };
 const AGAIN_MS = 3000; // until runs that are scanned are looked at again
 
 export async function startPage(main) {

@@ -22,7 +22,6 @@ export function verdictPage(main, run) {
     const button = make("button", { type: "button", class: "primary" }, "Keep this threshold");
     const back = make("button", { type: "button" }, "Back");
     const figure = histogramOf(verdict, noun, make("div", { class: "row" }, button, back));
-    document.documentElement.classList.add("judged");
     main.replaceChildren(
       make(
         "div",
@@ -104,7 +103,7 @@ export function verdictPage(main, run) {
       if (!moved) draw();
       else notice("Somebody has changed this run. Go back to the threshold to see it as it is now.");
     },
-    close: () => document.documentElement.classList.remove("previewed", "judged"),
+    close: () => document.documentElement.classList.remove("previewed"),
   };
 }
 

@@ -51,7 +51,7 @@ async def photos(
 async def photo(run: Id, pid: Photo, service: ServiceOf) -> Any:
     """One photo with its places and what these were nearest to."""
     view = await service.view(run)
-    return _detail(view, _known(view, pid))
+    return await run_in_threadpool(_detail, view, _known(view, pid))
 
 
 @router.put("/{pid}/said", response_model=schemas.PhotoDetail)
@@ -65,7 +65,7 @@ async def say(run: Id, pid: Photo, asked: schemas.Said, service: ServiceOf, who:
 
     await service.change(run, who, "reviewed photo", {"photo": path, "is": asked.call}, act)
     view = await service.view(run)
-    return _detail(view, _known(view, pid))
+    return await run_in_threadpool(_detail, view, _known(view, pid))
 
 
 @router.get("/{pid}/picture", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
