@@ -61,6 +61,7 @@ async function show() {
     }
     page = made;
     bind(page.keys);
+    if (document.activeElement === document.body) main.focus({ preventScroll: true }); // what had the focus is gone
   } catch (error) {
     if (mine !== turn) return;
     shown = "";
@@ -107,7 +108,9 @@ async function told(about, kind, facts) {
   }
   const revision = about.result?.revision;
   await about.refresh();
-  if (about === run && about.result?.revision !== revision) await page?.changed();
+  if (about !== run) return;
+  heading(asked().view);
+  if (about.result?.revision !== revision) await page?.changed();
 }
 
 function heading(view) {
@@ -127,7 +130,7 @@ const view = (name) => () => (run?.info.state === "done" ? go({ view: name, phot
 document.documentElement.dataset.heat = "hover";
 document.documentElement.classList.add("outlined", "judged");
 // Maps are enlarged with aligned corners, browsers put the outermost values half a pixel further in.
-addEventListener(
+document.addEventListener(
   "load",
   ({ target }) => {
     if (!(target instanceof HTMLImageElement) || !target.classList.contains("heat")) return;

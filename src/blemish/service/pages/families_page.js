@@ -21,7 +21,7 @@ export function familiesPage(main, run) {
   const lead = make("p", { class: "lead" });
   let families = [];
   let sizes = new Map(); // pid -> width over height, of members
-  let effects = new Map(); // first member's path -> what the last decision about it has changed
+  let effects = new Map(); // a family -> what the last decision about it has changed
   let busy = false;
   let closed = false;
   main.replaceChildren(make("h1", { class: "short" }, "What keeps coming back"), lead, list);
@@ -96,7 +96,7 @@ export function familiesPage(main, run) {
       family.kind === "unsure"
         ? "Until you answer, nothing is taken out of the comparison."
         : `${family.decided_by === "user" ? "You" : "blemish"} decided: ${DECISIONS.find(([kind]) => kind === family.kind)[3].toLowerCase()}`;
-    const effect = effects.get(family.members[0].path);
+    const effect = effects.get(keyOf(family));
     return make(
       "div",
       { class: family.asks ? "question" : "decided" },
@@ -148,15 +148,14 @@ export function familiesPage(main, run) {
     if (busy) return;
     busy = true;
     const before = run.result.counts;
-    const first = family.members[0].path;
     for (const button of findAll(".decide button", list)) button.disabled = true;
     const done = await tried(() => send("PUT", `runs/${run.id}/families/${family.number}`, { kind }));
     busy = false;
     if (!done) return draw();
     await run.refresh();
-    effects = new Map([[first, changedBy(before, run.result.counts)]]);
+    effects = new Map([[keyOf(family), changedBy(before, run.result.counts)]]);
     await load();
-    notice(`Family ${family.number}: ${kind ?? "undone"}. ${effects.get(first)}`);
+    notice(`Family ${family.number}: ${kind ?? "undone"}. ${effects.get(keyOf(family))}`);
   }
 
   const at = () => families.findIndex((family) => find(`#family-${family.number}`)?.contains(document.activeElement));
@@ -182,6 +181,9 @@ export function familiesPage(main, run) {
     close: () => (closed = true),
   };
 }
+
+// The same for the same photos: numbers change with the evidence.
+const keyOf = (family) => family.members.map((each) => each.path).sort().join("\n");
 
 // What a decision did to the calls.
 function changedBy(before, after) {

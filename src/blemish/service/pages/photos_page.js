@@ -46,7 +46,9 @@ export function photosPage(main, run) {
     before?.close();
     rows = mine;
     try {
+      const [first, end] = grid.inSight();
       await mine.first();
+      await Promise.all([first, end - 1, grid.at()].map(mine.later)); // so that what is in sight does not blink
     } catch (error) {
       problem(error);
       return;
@@ -99,7 +101,7 @@ export function photosPage(main, run) {
     large.changed();
   }
 
-  const steps = (by) => () => grid.to(grid.at() + by);
+  const steps = (by) => () => grid.to(grid.focused() ? grid.at() + by : grid.at());
   const columns = (sign) => () => grid.to(grid.at() + sign * grid.columns());
   const keys = {
     j: steps(1),
