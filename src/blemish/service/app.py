@@ -54,8 +54,12 @@ ABOUT = (
 def create_app(config: ServiceConfig) -> FastAPI:
     """Raises ``ConfigError`` or ``OutputError`` if the database or the data folder cannot be used."""
     workspace = Workspace(config.data)
-    store = Store(config.database_url)
-    store.refill(workspace)
+    try:
+        store = Store(config.database_url)
+        store.refill(workspace)
+    except BaseException:
+        workspace.close()
+        raise
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +70,6 @@ def create_app(config: ServiceConfig) -> FastAPI:
         try:
             yield
         finally:
-            events.closing.set()
             await jobs.stop()
             store.close()
             workspace.close()

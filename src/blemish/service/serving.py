@@ -13,7 +13,7 @@ from blemish.service.settings import ServiceConfig
 
 __all__ = ["serve"]
 
-GRACE_S = 5  # that open connections have when the service stops
+GRACE_S = 3  # that open connections have when the service stops
 
 
 def serve(config: ServiceConfig) -> None:
