@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from clients import LOOPBACK, Client
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
@@ -25,6 +28,26 @@ def serving(data: Path, **settings: Any) -> Iterator[Client]:
     app = create_app(ServiceConfig(data=data, **settings))
     with TestClient(app, base_url=LOOPBACK, client=("127.0.0.1", 50000)) as client:
         yield Client(client)
+
+
+@contextmanager
+def server(data: Path, port: int, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], Client]]:
+    """``blemish serve`` in a process of its own."""
+    command = [sys.executable, "-m", "blemish", "serve", "--data", str(data), "--port", str(port), *options]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+            for _ in range(600):
+                try:
+                    http.get("/api/health")
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, "it did not start"
+                    time.sleep(0.05)
+            yield process, Client(http)
+    finally:
+        process.kill()
+        process.wait(20)
 
 
 def free_port() -> int:

@@ -7,39 +7,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from clients import Client
-from judged_runs import stained, write_stained
 from PIL import Image
-from services import free_port
+from services import free_port, server
+
+from judged_runs import stained, write_stained
 
 Serve = Callable[..., Client]
 SLOW = {"backbone": "effnet-lite2", "size": 256, "families": "off"}  # long enough to be killed in
-
-
-@contextmanager
-def server(data: Path, port: int, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], Client]]:
-    """``blemish serve`` in a process of its own."""
-    command = [sys.executable, "-m", "blemish", "serve", "--data", str(data), "--port", str(port), *options]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-            for _ in range(600):
-                try:
-                    http.get("/api/health")
-                    break
-                except httpx.TransportError:
-                    assert process.poll() is None, "it did not start"
-                    time.sleep(0.05)
-            yield process, Client(http)
-    finally:
-        process.kill()
-        process.wait(20)
 
 
 def workers() -> set[int]:
