@@ -155,6 +155,7 @@ class Counts(BaseModel):
 class ColourScale(BaseModel):
     low: float
     high: float
+    colours: dict[str, list[int]] = Field(description="R, G, B and A at the places I between low (0) and high (255)")
 
 
 class ResultSummary(BaseModel):
@@ -253,6 +254,9 @@ class PhotoDetail(PhotoRow):
     lesions: list[LesionFound]
     families: list[int]
     nearest: list[Reference]
+    peak_mm: tuple[float, float, float] | None = Field(
+        description="of a volume: where its map is highest, right, anterior, superior"
+    )
     nearest_missing: str = Field(description="why there are none; empty where there are")
     has_map: bool
     has_mask: bool
@@ -301,6 +305,8 @@ class FamilyWord(Asked):
 
 class StopFound(BaseModel):
     threshold: float
+    text: str = Field(description="the threshold with as many decimals as separate the same photos, to be shown")
+    above: int = Field(description="photos with a higher score")
     sentence: str
     counts: Counts
     unsure: list[tuple[int, int]] = Field(description="first and last rank of each run of photos that need a look")
@@ -323,8 +329,10 @@ class VerdictFound(BaseModel):
     asked: VerdictSettings
     chosen: int = Field(description="which stop is the threshold")
     stops: list[StopFound]
-    always: list[int] = Field(description="pids that are blemished whatever their score")
-    spared: list[int] = Field(description="pids that are not, whatever their score")
+    always: list[int] = Field(description="ranks that are blemished whatever their score")
+    spared: list[int] = Field(description="ranks that are not, whatever their score")
+    digits: int = Field(description="decimals that tell scores of this run apart")
+    scores: list[float] = Field(description="of all photos, the highest first")
     histogram: Histogram
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote
 
 from fastapi import Depends, Header, HTTPException, Path, Request
 from starlette.concurrency import run_in_threadpool
@@ -99,8 +100,8 @@ def _service(request: Request) -> Service:
 
 
 def _who(x_blemish_who: Annotated[str | None, Header(max_length=400)] = None) -> str:
-    """Whoever says who they are: a note in the audit trail, not a permission."""
-    name = "".join(c for c in x_blemish_who or "" if c.isprintable()).strip()
+    """Whoever says who they are: a note in the audit trail, not a permission; percent-encoded."""
+    name = "".join(c for c in unquote(x_blemish_who or "") if c.isprintable()).strip()
     return name[:LONGEST_NAME] or "somebody"
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from blemish.errors import InputError
 from blemish.service.shelf import RunView
-from blemish.sinks.report_volumes import Shown, copy_of
+from blemish.sinks.report_volumes import Shown, copy_of, peak_of
 
-__all__ = ["small_copies"]
+__all__ = ["hottest_mm", "small_copies"]
 
 BYTES = 4_000_000  # of a copy: alone on its page, it may be finer than those of a report
 KEPT = 16
@@ -33,3 +33,12 @@ def _copies(view: RunView, path: str) -> tuple[bytes, bytes]:
     hot = result.scale.apply(scores)
     volume, small_map = copy_of(Shown(native.values(), hot, native.geometry.ras_affine), BYTES)
     return base64.b64decode(volume), base64.b64decode(small_map)
+
+
+@lru_cache(KEPT)
+def hottest_mm(view: RunView, path: str) -> tuple[float, float, float]:
+    """Where a volume is most anomalous: right, anterior, superior."""
+    assert view.result.volumes is not None
+    native = view.result.volumes.by_path[path]
+    scores = native.scores(np.asarray(view.result.maps.grid(path)))
+    return peak_of(scores, native.geometry.ras_affine)[1]

@@ -1,7 +1,7 @@
 """report.html: the whole result as one page that opens from disk, with nothing to install and nothing fetched.
 
-It turns a result into the plain values that ``report_template.html`` shows; the look is in ``report.css``, the
-behaviour in ``report.js``, and both are written into the page. Families and the verdict have files of their own.
+It turns a result into the plain values that ``report_template.html`` shows; look and behaviour are the service's own
+(``service/pages``) and are written into the page. Families and the verdict have files of their own.
 File names are hostile input: the template escapes everything, and the page's content policy lets no script run but
 ours and no address be opened.
 """
@@ -28,7 +28,7 @@ from blemish.sinks.report_families import families_of, families_page
 from blemish.sinks.report_scripts import script_of, source_of
 from blemish.sinks.report_verdict import Verdict, command, parted, verdict_of
 
-__all__ = ["LONGEST", "histogram_of", "replace_verdict", "write"]
+__all__ = ["LONGEST", "digits_of", "histogram_of", "replace_verdict", "write"]
 
 PICTURES = 400  # photos shown as pictures; the rest are rows of a table, or the page would not open everywhere
 SHARP = 48  # of those, the first that are embedded as large as they were scored: they are the ones looked at
@@ -94,7 +94,7 @@ def replace_verdict(old: Path, new: Path, result: Result) -> None:
     page = old.read_bytes()
     start, end = parted(page)
     scores = [_score(photo) for photo in result.scored]
-    verdict = _verdict(result, histogram_of(scores), _digits(max(scores) - min(scores), max(scores)))
+    verdict = _verdict(result, histogram_of(scores), digits_of(scores))
     if verdict is None:
         raise ValueError("this result has no judgement")
     part = (
@@ -123,10 +123,10 @@ def _page(result: Result, run: str) -> dict[str, Any]:
     manifest, scored = result.manifest, result.scored
     scores = [_score(photo) for photo in scored]
     histogram = histogram_of(scores)
-    digits = _digits(max(scores) - min(scores), max(scores))
+    digits = digits_of(scores)
     grid_height, grid_width = result.grids.shape[-2:]
     volumes = _volumes(result, digits)
-    scripts = volumes["scripts"] if volumes else [script_of("report_verdict.js", "report.js")]
+    scripts = volumes["scripts"] if volumes else [script_of("report_photos.js")]
     return {
         "result": result,
         "manifest": manifest,
@@ -166,7 +166,7 @@ def _noun(result: Result) -> str:
     return "volume" if result.volumes else "photo"
 
 
-_STYLES = ("report.css", "report_families.css", "report_verdict.css")
+_STYLES = ("look.css", "families.css", "verdict.css")
 
 
 def _volumes(result: Result, digits: int) -> dict[str, Any] | None:
@@ -226,6 +226,11 @@ def _setting(value: Any) -> str:
 def _larger_size(shape: tuple[int, ...]) -> int:
     """``--size`` twice as large as this run's: the side of a square with four times the working area."""
     return 32 * round(2 * math.sqrt(shape[0] * shape[1]) / 32)
+
+
+def digits_of(scores: list[float]) -> int:
+    """Decimals that scores are shown with."""
+    return _digits(max(scores) - min(scores), max(scores))
 
 
 def _digits(spread: float, largest: float) -> int:

@@ -19,7 +19,7 @@ from blemish.service.names import attachment
 from blemish.service.pictures import heat_png, picture
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, Photo, Service, ServiceOf, Who, missing
-from blemish.service.volumes import small_copies
+from blemish.service.volumes import hottest_mm, small_copies
 from blemish.sinks.names import beside
 
 __all__ = ["router"]
@@ -51,7 +51,7 @@ async def photos(
 async def photo(run: Id, pid: Photo, service: ServiceOf) -> Any:
     """One photo with its places and what these were nearest to."""
     view = await service.view(run)
-    return _detail(view, _known(view, pid))
+    return await run_in_threadpool(_detail, view, _known(view, pid))
 
 
 @router.put("/{pid}/said", response_model=schemas.PhotoDetail)
@@ -65,7 +65,7 @@ async def say(run: Id, pid: Photo, asked: schemas.Said, service: ServiceOf, who:
 
     await service.change(run, who, "reviewed photo", {"photo": path, "is": asked.call}, act)
     view = await service.view(run)
-    return _detail(view, _known(view, pid))
+    return await run_in_threadpool(_detail, view, _known(view, pid))
 
 
 @router.get("/{pid}/picture", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
@@ -81,11 +81,17 @@ async def picture_of(
 
 
 @router.get("/{pid}/heat", response_class=Response, responses={200: {"content": {"image/png": {}}}})
-async def heat_of(run: Id, pid: Photo, service: ServiceOf) -> Response:
+async def heat_of(
+    run: Id,
+    pid: Photo,
+    service: ServiceOf,
+    v: Annotated[str, Query(max_length=80, description="the run's revision; with it the answer may be kept")] = "",
+) -> Response:
     """Its anomaly map in the run's one colour scale, RGBA, two pixels a token, to be laid over the photo."""
     view = await service.view(run)
     path = _scored(view, pid).path
-    return Response(await run_in_threadpool(_found, heat_png, view, path), media_type="image/png")
+    kept = {"cache-control": "private, max-age=3600"} if v == view.revision else None
+    return Response(await run_in_threadpool(_found, heat_png, view, path), media_type="image/png", headers=kept)
 
 
 @router.get("/{pid}/map", response_class=FileResponse, responses={200: {"content": {"image/tiff": {}}}})
@@ -172,6 +178,7 @@ def _detail(view: RunView, found: PhotoFacts) -> dict[str, Any]:
         "families": list(view.families_of.get(found.path, ())),
         "nearest": nearest,
         "nearest_missing": why,
+        "peak_mm": hottest_mm(view, found.path) if view.kind == "volumes" and found.status == "ok" else None,
         "has_map": found.status == "ok" and kept[0] and view.kind == "photos",
         "has_mask": kept[1] and found.verdict in ("blemished", "unsure"),
     }

@@ -15,6 +15,7 @@ from blemish.service import schemas
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
 from blemish.service.workspace import new_id, now
+from blemish.sinks.colours import stops_of_heat
 
 __all__ = ["router", "summary_of"]
 
@@ -141,7 +142,7 @@ def summary_of(view: RunView, run: str, name: str) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "settings": manifest["config"],
         "resolved": manifest["resolved"],
-        "colour_scale": {"low": result.scale.low, "high": result.scale.high},
+        "colour_scale": {"low": result.scale.low, "high": result.scale.high, "colours": stops_of_heat()},
         "shape": list(result.shape),
         "photos": len(result.photos),
         "families": len(result.families),

@@ -9,12 +9,13 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from blemish.judgement import Interval, Judgement, Stop
+from blemish.judgement import Interval, Stop
 from blemish.rejudging import rejudge
 from blemish.service import schemas
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, ServiceOf, Who
-from blemish.sinks.report import histogram_of
+from blemish.sinks.report import digits_of, histogram_of
+from blemish.sinks.report_verdict import chosen_of, stops_of
 
 __all__ = ["router"]
 
@@ -48,9 +49,12 @@ def _plain(view: RunView) -> dict[str, Any]:
     assert judgement is not None  # ``reopen`` judges
     scored = result.scored
     unreadable = len(result.unreadable)
-    stops = [_stop(stop, len(scored), unreadable) for stop in judgement.stops]
-    chosen = _chosen(judgement)
-    histogram = histogram_of([photo.score for photo in scored if photo.score is not None])
+    scores = [photo.score for photo in scored if photo.score is not None]
+    digits = digits_of(scores)
+    shown = stops_of(judgement, scored, digits)
+    stops = [_stop(*each, len(scored), unreadable) for each in zip(judgement.stops, shown, strict=True)]
+    chosen = chosen_of(judgement)
+    histogram = histogram_of(scores)
     return {
         "revision": view.revision,
         "sentence": judgement.sentence,
@@ -63,36 +67,25 @@ def _plain(view: RunView) -> dict[str, Any]:
         "asked": asdict(config),
         "chosen": chosen,
         "stops": stops,
-        "always": [view.pids[scored[row].path] for row in judgement.always],
-        "spared": [view.pids[scored[row].path] for row in judgement.spared],
+        "always": [row + 1 for row in judgement.always],
+        "spared": [row + 1 for row in judgement.spared],
+        "digits": digits,
+        "scores": scores,
         "histogram": {"edges": histogram.edges.tolist(), "counts": [bar.count for bar in histogram.bars]},
     }
 
 
-def _stop(stop: Stop, scored: int, unreadable: int) -> dict[str, Any]:
+def _stop(stop: Stop, shown: dict[str, Any], scored: int, unreadable: int) -> dict[str, Any]:
     unsure = len(stop.unsure)
     counts = {"ok": scored - stop.blemished - unsure, "blemished": stop.blemished, "unsure": unsure}
     return {
         "threshold": stop.threshold,
+        "text": shown["threshold"],
+        "above": shown["above"],
         "sentence": stop.sentence,
         "counts": {**counts, "unreadable": unreadable},
-        "unsure": _runs(stop.unsure),
+        "unsure": [(first + 1, last + 1) for first, last in shown["unsure"]],
     }
-
-
-def _runs(rows: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Ranks, from 1 on."""
-    runs: list[tuple[int, int]] = []
-    for row in sorted(rows):
-        if runs and row == runs[-1][1]:
-            runs[-1] = (runs[-1][0], row + 1)
-        else:
-            runs.append((row + 1, row + 1))
-    return runs
-
-
-def _chosen(judgement: Judgement) -> int:
-    return min(range(len(judgement.stops)), key=lambda at: abs(judgement.stops[at].threshold - judgement.threshold))
 
 
 def _interval(found: Interval) -> list[float]:
