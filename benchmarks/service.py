@@ -62,7 +62,7 @@ def main() -> None:
 def _measure(http: httpx.Client, folder: Path, port: int, seconds: int) -> None:
     _until_it_answers(http)
     http.headers["X-Blemish"] = "1"
-    shown = _scan(http, _photos(folder / "shown", PHOTOS, 48), {"backbone": "mock", "families": "off"})
+    shown = _scan(http, _photos(folder / "shown", PHOTOS, 48), {"backbone": "mock", "families": "off", "size": 32, "subset": 100})
     _wait(http, shown)
     base = f"/api/runs/{shown}"
     paths = dict(zip(PAGES, (f"{base}/photos?limit=200&offset=", f"{base}/verdict", f"{base}/photos/"), strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import tempfile
 
 import uvicorn
 
@@ -21,6 +22,8 @@ def serve(config: ServiceConfig) -> None:
     listening = _bound(config)
     with listening:
         app = create_app(config)
+        # files that arrive wait on the disk that they will stay on: the system's folder may be small
+        tempfile.tempdir = str(config.data / "scratch")
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
