@@ -36,6 +36,7 @@ def serve(
     max_dataset: Annotated[str, typer.Option(help="Most bytes of a data set, e.g. 50GiB.")] = "50GiB",
     max_files: Annotated[int, typer.Option(help="Most files of a data set.")] = 20_000,
     rate: Annotated[float, typer.Option(help="Requests a second that one address may send; 0: any.")] = 200.0,
+    changes: Annotated[float, typer.Option(help="Of these, requests that change something; 0: any.")] = 20.0,
 ) -> None:
     """Open the pages on which photos are scanned and decided about, and the same for programs (REST)."""
     from blemish.config import parse_bytes
@@ -56,6 +57,12 @@ def serve(
             database=database,
             memory=parse_bytes(memory) if memory else None,
             threads=threads,
-            limits=Limits(upload=parse_bytes(max_upload), dataset=parse_bytes(max_dataset), files=max_files, rate=rate),
+            limits=Limits(
+                upload=parse_bytes(max_upload),
+                dataset=parse_bytes(max_dataset),
+                files=max_files,
+                rate=rate,
+                changes=changes,
+            ),
         )
     )

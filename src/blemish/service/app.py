@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
@@ -42,6 +43,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"description": "Too large."},
     422: {"description": "The request is not as described."},
     429: {"description": "Too many requests."},
+    503: {"description": "The database cannot be reached."},
     507: {"description": "It could not be carried out: the disk is full, or a scan's process has ended."},
 }
 ABOUT = (
@@ -54,8 +56,12 @@ ABOUT = (
 def create_app(config: ServiceConfig) -> FastAPI:
     """Raises ``ConfigError`` or ``OutputError`` if the database or the data folder cannot be used."""
     workspace = Workspace(config.data)
-    store = Store(config.database_url)
-    store.refill(workspace)
+    try:
+        store = Store(config.database_url)
+        store.refill(workspace)
+    except BaseException:
+        workspace.close()
+        raise
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +72,6 @@ def create_app(config: ServiceConfig) -> FastAPI:
         try:
             yield
         finally:
-            events.closing.set()
             await jobs.stop()
             store.close()
             workspace.close()
@@ -89,6 +94,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_as_described)
     app.add_exception_handler(BlemishError, _cannot)
+    app.add_exception_handler(SQLAlchemyError, _no_database)
 
     @app.get("/api/health", response_model=schemas.Health, tags=["service"])
     async def health() -> Any:
@@ -131,3 +137,8 @@ async def _cannot(request: Request, error: Exception) -> JSONResponse:
     """What the package refuses, in its own sentence."""
     words = str(error).encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"error": words}, 507 if isinstance(error, RunError) else 400)
+
+
+async def _no_database(request: Request, error: Exception) -> JSONResponse:
+    words = "The service cannot reach its database. Nothing was changed in it; try again in a moment."
+    return JSONResponse({"error": words}, 503)

@@ -23,7 +23,6 @@ class Events:
 
     def __init__(self) -> None:
         self._queues: dict[str, set[asyncio.Queue[Event]]] = defaultdict(set)
-        self.closing = asyncio.Event()
 
     def tell(self, run: str, kind: str, **facts: Any) -> None:
         for queue in self._queues.get(run, ()):
@@ -52,18 +51,11 @@ class Events:
             yield "retry: 2000\n\n"
             for event in first:
                 yield _line(event)
-            closing = asyncio.create_task(self.closing.wait())
-            try:
-                while not self.closing.is_set():
-                    coming = asyncio.create_task(queue.get())
-                    await asyncio.wait((coming, closing), timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                    if coming.done():
-                        yield _line(coming.result())
-                    else:
-                        coming.cancel()
-                        yield ": still here\n\n"
-            finally:
-                closing.cancel()
+            while True:
+                try:
+                    yield _line(await asyncio.wait_for(queue.get(), HEARTBEAT_S))
+                except TimeoutError:
+                    yield ": still here\n\n"
 
 
 def _line(event: Event) -> str:

@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from blemish.errors import InputError, RunError
 from blemish.service.events import Events
 from blemish.service.settings import ServiceConfig
@@ -26,6 +28,7 @@ __all__ = ["Jobs", "Live"]
 Facts = dict[str, Any]
 
 PATIENCE_S = 10.0  # between asking a process to stop and ending it
+RETRY_S = 5.0  # between two tries to reach the database
 LINE = 2**20  # bytes, the longest that a worker writes
 CRASHED = "The scan ended without a word, as a process that runs out of memory does. Resume it, or allow less memory."
 
@@ -54,13 +57,16 @@ class Jobs:
 
     def start(self) -> None:
         """Go on with what was waiting or cut short."""
+        self._take_up()
+        self._task = asyncio.create_task(self._work())
+
+    def _take_up(self) -> None:
+        """Nothing runs, whatever the database says: it is finished, or waits again."""
         for run in self._store.all("runs"):
             if run["state"] == "running":
                 finished = (self._workspace.run(run["id"]) / "run.json").is_file()
                 state = {"state": "done", "finished": now()} if finished else {"state": "queued"}
                 self._store.change("runs", run["id"], **state)
-        self._waiting.set()
-        self._task = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
         """Scans that are cut short go on after the next start."""
@@ -88,14 +94,18 @@ class Jobs:
 
     async def _work(self) -> None:
         while True:
-            run = await asyncio.to_thread(self._store.take)
-            if run is None:
-                self._waiting.clear()
-                run = await asyncio.to_thread(self._store.take)  # one that came in between
-                if run is None:
-                    await self._waiting.wait()
+            self._waiting.clear()
+            try:
+                run = await asyncio.to_thread(self._store.take)
+                if run is not None:
+                    await self._scan(run)
                     continue
-            await self._scan(run)
+            except SQLAlchemyError:  # the database is away
+                await asyncio.sleep(RETRY_S)
+                with suppress(SQLAlchemyError):
+                    await asyncio.to_thread(self._take_up)
+                continue
+            await self._waiting.wait()
 
     async def _scan(self, run: Facts) -> None:
         live = self.live[run["id"]] = Live()
@@ -125,7 +135,7 @@ class Jobs:
 
             done = await self._process(job, heard, run["id"])
             state = {"state": "done", "error": "", "message": done["sentence"]}
-        except (InputError, RunError) as error:
+        except (InputError, RunError, OSError) as error:
             state = {"state": "failed", "error": str(error), "message": live.message}
         finally:
             self.live.pop(run["id"], None)
@@ -165,8 +175,8 @@ class Jobs:
                 else:
                     heard(line)
             await process.wait()
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it has ended before it was asked; what it had to say is below
+        except (BrokenPipeError, ConnectionResetError, ValueError):
+            pass  # it has ended before it was asked, or in the middle of a line; what it had to say is below
         finally:
             await _ended(process)
             self._others.discard(process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import tempfile
 
 import uvicorn
 
@@ -13,7 +14,7 @@ from blemish.service.settings import ServiceConfig
 
 __all__ = ["serve"]
 
-GRACE_S = 5  # that open connections have when the service stops
+GRACE_S = 3  # that open connections have when the service stops
 
 
 def serve(config: ServiceConfig) -> None:
@@ -21,6 +22,8 @@ def serve(config: ServiceConfig) -> None:
     listening = _bound(config)
     with listening:
         app = create_app(config)
+        # files that arrive wait on the disk that they will stay on: the system's folder may be small
+        tempfile.tempdir = str(config.data / "scratch")
         server = uvicorn.Server(
             uvicorn.Config(
                 app,

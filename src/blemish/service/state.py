@@ -66,13 +66,18 @@ class Service:
     ) -> Done:
         """Have ``act`` change the finished run's folder while nobody else does, and note who wanted ``what``."""
         await self.view(run)
-        folder = self.workspace.run(run)
-        async with self.lock(run):
-            done = await asyncio.shield(act(folder))  # whoever asked may go away; what was begun is finished
-            await run_in_threadpool(self._changed, run, folder)
-            await self.note(run, who, what, detail)
-        self.events.tell(run, "changed", what=what)
-        return done
+
+        async def changing() -> Done:
+            folder = self.workspace.run(run)
+            async with self.lock(run):
+                done = await act(folder)
+                await run_in_threadpool(self._changed, run, folder)
+                await self.note(run, who, what, detail)
+            self.events.tell(run, "changed", what=what)
+            return done
+
+        # whoever asked may go away: what was begun is finished, and nobody else begins before
+        return await asyncio.shield(asyncio.create_task(changing()))
 
     def _changed(self, run: str, folder: FilePath) -> None:
         view = self.shelf.view(folder)

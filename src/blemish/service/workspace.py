@@ -1,6 +1,6 @@
 """The service's data folder: where data sets, runs, detectors and small pictures lie, and what is written beside them.
 
-    DATA/datasets/ID/dataset.json, files/     an upload, or where on the server a folder is
+    DATA/datasets/ID/dataset.json, NAME/     an upload, or where on the server a folder is
     DATA/runs/ID/job.json, run/, audit.jsonl  what was asked, the run folder, who decided what and when
     DATA/detectors/ID.blemish, ID.json
     DATA/pictures/, DATA/scratch/             can be removed at any time
@@ -62,8 +62,10 @@ class Workspace:
     def dataset(self, dataset: str) -> Path:
         return self.data / "datasets" / _checked(dataset)
 
-    def files(self, dataset: str) -> Path:
-        return self.dataset(dataset) / "files"
+    def files(self, dataset: str, name: str) -> Path:
+        """Called as the data set is, since a report names what was scanned."""
+        plain = "".join(c if c.isalnum() or c in "-_ " else "_" for c in name)[:60].strip()
+        return self.dataset(dataset) / (plain or "photos")
 
     def job(self, run: str) -> Path:
         return self.data / "runs" / _checked(run)

@@ -48,7 +48,7 @@ def datasets(service: ServiceOf) -> Any:
 async def new_dataset(asked: schemas.NewDataset, service: ServiceOf, who: Who) -> Any:
     """An empty one, for files that are uploaded."""
     dataset = new_id()
-    folder = service.workspace.files(dataset)
+    folder = service.workspace.files(dataset, asked.name)
     await run_in_threadpool(folder.mkdir, parents=True)
     return await _added(service, who, dataset, asked.name, "upload", folder)
 
@@ -140,7 +140,7 @@ def _write(service: Service, facts: dict[str, Any]) -> None:
 
 
 def _take_in(service: Service, found: dict[str, Any], files: list[UploadFile]) -> dict[str, Any]:
-    folder = service.workspace.files(found["id"])
+    folder = Path(found["path"])
     intake = Intake(folder, service.config.limits, found["photos"], found["bytes"])
     for file in files:
         intake.add(file.filename or "", file.file)

@@ -34,10 +34,12 @@ FILES = {
 }
 MADE = {"masks.zip": "masks", "coco": "coco", "coco_results": "coco", "labelstudio": "labelstudio"}
 
+MEDIA = sorted({"application/zip", *(media.partition(";")[0] for _, media in FILES.values())})
+
 router = APIRouter(prefix="/api/runs/{run}/exports", tags=["exports"])
 
 
-@router.get("/{what}", response_class=FileResponse, responses={200: {"content": {"application/octet-stream": {}}}})
+@router.get("/{what}", response_class=FileResponse, responses={200: {"content": {media: {} for media in MEDIA}}})
 async def take(run: Id, what: What, service: ServiceOf) -> FileResponse:
     """A file of the run as it is judged now. Annotations that it does not have yet are made first."""
     view, row = await service.view(run), await service.run(run)
