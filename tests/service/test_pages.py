@@ -253,7 +253,7 @@ async () => {
   const end = document.documentElement.scrollHeight - innerHeight;
   for (const step of [innerHeight / 3, 4 * innerHeight]) {
     scrollTo(0, 0);
-    for (let at = 0, moves = 0; at < end && moves < 150; at += step, moves += 1) {
+    for (let at = 0, moves = 0; at < end && moves < 80; at += step, moves += 1) {
       scrollTo(0, at);
       await frame();
     }
@@ -287,7 +287,9 @@ def longest_task_ms(events: list[dict[str, Any]]) -> float:
         for each in events
         if each["name"] == "thread_name" and each["args"]["name"] == "CrRendererMain"
     }
-    return max(each.get("tdur", 0) for each in events if (each["pid"], each["tid"]) in pages and each["ph"] == "X") / 1000
+    return (
+        max(each.get("tdur", 0) for each in events if (each["pid"], each["tid"]) in pages and each["ph"] == "X") / 1000
+    )
 
 
 def test_filters_and_names_that_are_markup(opened: Open) -> None:

@@ -54,6 +54,7 @@ async function show() {
     shown = name;
     heading(view);
     scrollTo(0, 0);
+    find("#problems").replaceChildren(); // they are of the page before
     const made = await pageOf(id, view, detector);
     if (asked().name !== name) {
       made.close();
@@ -120,7 +121,9 @@ function heading(view) {
   nav.hidden = !finished;
   const links = Object.entries(VIEWS).map(([name, [words]]) => {
     const open = name === "families" && finished && run.result.asks.length ? make("span", { class: "badge", title: "questions for you" }, String(run.result.asks.length)) : null;
-    return make("a", { href: run ? hash({ run: run.id, view: name === "photos" ? null : name }) : "#", "aria-current": name === view ? "page" : null }, words, open);
+    const title = name === "photos" && run?.result?.kind === "volumes" ? "Volumes" : words;
+    const href = run ? hash({ run: run.id, view: name === "photos" ? null : name }) : "#";
+    return make("a", { href, "aria-current": name === view ? "page" : null }, title, open);
   });
   nav.replaceChildren(...links);
 }

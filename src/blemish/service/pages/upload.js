@@ -6,7 +6,7 @@ const FILES = 50; // of one request
 
 // All files of a drop, as {file, path}. Must be called while the event is handled: what was dropped is gone afterwards.
 export function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
   const root = entries.length === 1 && entries[0].isDirectory ? entries[0].name : "";
   return { name: root, files: Promise.all(entries.map((entry) => within(entry, ""))).then((found) => found.flat()) };
 }
