@@ -34,7 +34,11 @@ function asked() {
   if (detector) return { name: `detector ${detector}`, detector };
   if (!id) return { name: "start" };
   const finished = run?.id === id && run.info.state === "done";
-  return { name: `${id} ${finished ? (view in VIEWS ? view : "photos") : "progress"}`, id, view: view in VIEWS ? view : "photos" };
+  return {
+    name: `${id} ${finished ? (view in VIEWS ? view : "photos") : "progress"}`,
+    id,
+    view: view in VIEWS ? view : "photos",
+  };
 }
 
 // Shows what the address asks for; a page that is there already follows it.
@@ -68,7 +72,13 @@ async function show() {
     shown = "";
     bind({});
     main.replaceChildren(
-      make("section", { class: "progress" }, make("h1", { class: "short" }, "This cannot be shown"), make("p", {}, error.message), make("p", {}, make("a", { href: "#" }, "To the start page"))),
+      make(
+        "section",
+        { class: "progress" },
+        make("h1", { class: "short" }, "This cannot be shown"),
+        make("p", {}, error.message),
+        make("p", {}, make("a", { href: "#" }, "To the start page")),
+      ),
     );
   }
 }
@@ -120,7 +130,10 @@ function heading(view) {
   document.title = run ? `${run.info.name}: blemish` : "blemish";
   nav.hidden = !finished;
   const links = Object.entries(VIEWS).map(([name, [words]]) => {
-    const open = name === "families" && finished && run.result.asks.length ? make("span", { class: "badge", title: "questions for you" }, String(run.result.asks.length)) : null;
+    const open =
+      name === "families" && finished && run.result.asks.length
+        ? make("span", { class: "badge", title: "questions for you" }, String(run.result.asks.length))
+        : null;
     const title = name === "photos" && run?.result?.kind === "volumes" ? "Volumes" : words;
     const href = run ? hash({ run: run.id, view: name === "photos" ? null : name }) : "#";
     return make("a", { href, "aria-current": name === view ? "page" : null }, title, open);

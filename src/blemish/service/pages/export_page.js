@@ -42,7 +42,13 @@ export function exportPage(main, run) {
 
   async function decided() {
     const known = await tried(() => get("audit", { run: run.id }));
-    const rows = (known ?? []).map((line) => make("tr", {}, ...[moment(line.when), line.who, line.what, told(line.detail)].map((text) => make("td", {}, text))));
+    const rows = (known ?? []).map((line) =>
+      make(
+        "tr",
+        {},
+        ...[moment(line.when), line.who, line.what, told(line.detail)].map((text) => make("td", {}, text)),
+      ),
+    );
     trail.replaceChildren(...rows);
   }
 
@@ -62,7 +68,11 @@ export function exportPage(main, run) {
     });
     return [
       make("h2", {}, "A detector for single photos"),
-      make("p", { class: "lead" }, "What these photos look like, kept in one file: it judges one new photo at a time, here or through the programming interface."),
+      make(
+        "p",
+        { class: "lead" },
+        "What these photos look like, kept in one file: it judges one new photo at a time, here or through the programming interface.",
+      ),
       form,
     ];
   }
@@ -72,7 +82,8 @@ export function exportPage(main, run) {
 
 // What was decided, as the service notes it: JSON of plain values.
 function told(detail) {
-  const said = (value) => (value === null ? "nothing" : typeof value === "object" ? JSON.stringify(value) : String(value));
+  const said = (value) =>
+    value === null ? "nothing" : typeof value === "object" ? JSON.stringify(value) : String(value);
   return Object.entries(JSON.parse(detail))
     .map(([name, value]) => `${name.replaceAll("_", " ")}: ${said(value)}`)
     .join(", ");

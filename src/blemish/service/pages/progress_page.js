@@ -5,7 +5,12 @@ import { find, make } from "./dom.js";
 import { tried } from "./notices.js";
 import { span } from "./words.js";
 
-const TITLES = { queued: "Waiting for its turn", running: "Scanning", failed: "The scan failed", cancelled: "The scan was stopped" };
+const TITLES = {
+  queued: "Waiting for its turn",
+  running: "Scanning",
+  failed: "The scan failed",
+  cancelled: "The scan was stopped",
+};
 
 export function progressPage(main, run) {
   const title = make("h1", { class: "short" });
@@ -15,7 +20,18 @@ export function progressPage(main, run) {
   const error = make("p", { class: "problem", hidden: true });
   const cancel = make("button", { type: "button" }, "Stop");
   const resume = make("button", { type: "button", class: "primary" }, "Go on");
-  main.replaceChildren(make("section", { class: "progress" }, title, stage, bar, numbers, error, make("div", { class: "row" }, cancel, resume)));
+  main.replaceChildren(
+    make(
+      "section",
+      { class: "progress" },
+      title,
+      stage,
+      bar,
+      numbers,
+      error,
+      make("div", { class: "row" }, cancel, resume),
+    ),
+  );
 
   function show() {
     const { state, stage: doing, done, total, eta_s: left, error: why } = run.info;
@@ -27,7 +43,14 @@ export function progressPage(main, run) {
     if (going && total) bar.value = done / total;
     else bar.removeAttribute("value");
     const about = left === null || left === undefined ? "" : `  ·  about ${span(left)} left in this step`;
-    numbers.textContent = going && total ? `${done} of ${total}${about}` : state === "queued" ? "One scan runs at a time." : state === "cancelled" ? "What it has done is kept: it goes on from there." : "";
+    numbers.textContent =
+      going && total
+        ? `${done} of ${total}${about}`
+        : state === "queued"
+          ? "One scan runs at a time."
+          : state === "cancelled"
+            ? "What it has done is kept: it goes on from there."
+            : "";
     error.hidden = state !== "failed";
     error.textContent = why;
     cancel.hidden = !going && state !== "queued";
