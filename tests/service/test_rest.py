@@ -16,6 +16,7 @@ from clients import Client
 from PIL import Image
 from services import emptied, serving
 
+from blemish.inputs.synthetic import render_batch, write_batch
 from judged_runs import BOX, GRADED, call, stained, write_stained
 
 Serve = Callable[..., Client]
@@ -278,3 +279,33 @@ def test_serve_says_what_is_wrong(
     ):
         assert call(monkeypatch, "serve", "--data", tmp_path / "data", *arguments) == 2, words
         assert words in capsys.readouterr().err
+
+
+def test_a_family_is_decided_and_undone(serve: Serve, tmp_path: Path) -> None:
+    """Washers of which six share a flaw, on the default backbone."""
+    batch = render_batch("washer", 30, size=256, recurring=(6,), sporadic=1, flaw_size=(0.12, 0.2))
+    write_batch(tmp_path / "made", batch)
+    ann = serve()
+    run = ann.scanned(tmp_path / "made" / "photos", {"size": 256})
+    (family,) = ann.get(f"/api/runs/{run}/families").json()
+    assert (family["kind"], family["decided_by"], len(family["members"])) == ("defect", "blemish", 6)
+    pids = [member["pid"] for member in family["members"]]
+    before = {row["pid"]: row for row in ann.rows(run)}
+    assert {row["pid"] for row in ann.rows(run, family=1)} == set(pids)
+    near = ann.get(f"/api/runs/{run}/photos/{pids[0]}").json()["nearest"]
+    assert all(one["counts"] == (one["pid"] not in pids) for one in near)
+
+    ann.send("PUT", f"/api/runs/{run}/photos/{pids[0]}/said", json={"call": "good"})
+    said = ann.send("PUT", f"/api/runs/{run}/families/1", json={"kind": "variant"})
+    assert said["families"] == 1
+    after = {row["pid"]: row for row in ann.rows(run)}
+    assert all(after[pid]["score"] < before[pid]["score"] for pid in pids)
+    assert after[pids[0]]["said"] == "good", "a decision about the family forgets no word about a photo"
+    (told,) = ann.get(f"/api/runs/{run}/families").json()
+    assert (told["kind"], told["decided_by"]) == ("variant", "user")
+
+    ann.send("PUT", f"/api/runs/{run}/families/1", json={"kind": None})
+    ann.send("PUT", f"/api/runs/{run}/photos/{pids[0]}/said", json={"call": None})
+    assert {row["pid"]: row for row in ann.rows(run)} == before
+    ann.send("PUT", f"/api/runs/{run}/families/1", 400, json={"kind": None})
+    ann.send("PUT", f"/api/runs/{run}/families/2", 404, json={"kind": "defect"})
