@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -54,6 +55,25 @@ def test_a_server_that_is_killed_goes_on(tmp_path: Path) -> None:
         assert len(ann.rows(run)) == 40
         ann.wait(waiting)
         assert not [file for file in (data / "runs" / run).iterdir() if file.name.endswith(".partial")]
+
+
+def test_events_arrive_as_they_happen(tmp_path: Path) -> None:
+    """Through a real server and a connection that stays open."""
+    port = free_port()
+    with server(tmp_path / "data", port) as (_, ann):
+        dataset = ann.upload_folder(write_stained(tmp_path / "lot"))
+        run = ann.start(dataset)
+        with ann.http.stream("GET", f"/api/runs/{run}/events") as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            kinds = []
+            for line in stream.iter_lines():
+                kinds += [line.removeprefix("event: ")] if line.startswith("event: ") else []
+                if line.startswith("data: ") and json.loads(line[6:]).get("state") == "done":
+                    break
+        assert "progress" in kinds
+        with ann.http.stream("GET", f"/api/runs/{run}/events") as stream:
+            lines = stream.iter_lines()
+            assert [next(lines) for _ in range(4)][2:] == ["event: state", 'data: {"state": "done", "error": ""}']
 
 
 def test_a_second_server_does_not_take_the_folder(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ class VerdictSettings(Asked):
 
 class VolumeSettings(Asked):
     grid: int | None = Field(default=None, ge=4, le=128)
+    cube: int | None = Field(default=None, ge=16, le=512)
     radius: int | None = Field(default=None, ge=-1, le=64)
     align: str | None = Field(default=None, max_length=20)
     modality: str | None = Field(default=None, max_length=40)

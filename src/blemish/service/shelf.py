@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,13 @@ class RunView:
     folder: Path
     revision: str
     opened: Reopened
+    _answers: dict[str, bytes] = field(default_factory=dict)
+
+    def answer(self, name: str, make: Callable[[RunView], Any]) -> bytes:
+        """What ``make`` says of the run, as JSON, made once. ``name``: which answer it is."""
+        if name not in self._answers:
+            self._answers[name] = json.dumps(make(self)).encode()
+        return self._answers[name]
 
     @property
     def result(self) -> Result:

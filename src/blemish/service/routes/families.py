@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import fastapi
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
 from blemish.deciding import decide
@@ -27,10 +27,10 @@ router = APIRouter(prefix="/api/runs/{run}/families", tags=["families"])
 
 
 @router.get("", response_model=list[schemas.FamilyFound])
-async def families(run: Id, service: ServiceOf) -> Any:
+async def families(run: Id, service: ServiceOf) -> Response:
     """The strongest evidence first."""
     view = await service.view(run)
-    return [_plain(view, family) for family in view.result.families]
+    return Response(await run_in_threadpool(view.answer, "families", _all), media_type="application/json")
 
 
 @router.put("/{number}", response_model=schemas.ResultSummary)
@@ -56,6 +56,10 @@ async def say(
     await service.change(run, who, "decided family", {"family": number, "is": asked.kind}, act)
     row = await service.run(run)
     return summary_of(await service.view(run), run, row["name"])
+
+
+def _all(view: RunView) -> list[dict[str, Any]]:
+    return [_plain(view, family) for family in view.result.families]
 
 
 def _plain(view: RunView, family: Family) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
 from blemish.judgement import Interval, Stop
@@ -23,14 +23,13 @@ router = APIRouter(prefix="/api/runs/{run}/verdict", tags=["verdict"])
 
 
 @router.get("", response_model=schemas.VerdictFound)
-async def verdict(run: Id, service: ServiceOf) -> Any:
+async def verdict(run: Id, service: ServiceOf) -> Response:
     """The sentence for every threshold that separates other photos, worked out beforehand: a slider only shows it."""
-    view = await service.view(run)
-    return await run_in_threadpool(_plain, view)
+    return await _answer(await service.view(run))
 
 
 @router.put("", response_model=schemas.VerdictFound)
-async def choose(run: Id, asked: schemas.VerdictSettings, service: ServiceOf, who: Who) -> Any:
+async def choose(run: Id, asked: schemas.VerdictSettings, service: ServiceOf, who: Who) -> Response:
     """Another threshold: given, or by the share of defects or of false alarms; with none of the three the batch
     decides. Photos are judged again, not scored again."""
     said = asked.model_dump()
@@ -39,8 +38,11 @@ async def choose(run: Id, asked: schemas.VerdictSettings, service: ServiceOf, wh
         await run_in_threadpool(lambda: rejudge(folder, **said))
 
     await service.change(run, who, "moved threshold", asked.model_dump(exclude_none=True), act)
-    view = await service.view(run)
-    return await run_in_threadpool(_plain, view)
+    return await _answer(await service.view(run))
+
+
+async def _answer(view: RunView) -> Response:
+    return Response(await run_in_threadpool(view.answer, "verdict", _plain), media_type="application/json")
 
 
 def _plain(view: RunView) -> dict[str, Any]:
