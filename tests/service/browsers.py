@@ -28,6 +28,7 @@ from blemish.sinks import csv, families, jsonl, report
 from test_report import EVIL, a_manifest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")  # without a graphics card, in place of --disable-gpu
 # for root in a container without a graphics card, and nothing asked of a network
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
@@ -42,9 +43,9 @@ def browser_path() -> str | None:
 
 
 @contextmanager
-def server(data: Path) -> Iterator[str]:
+def server(data: Path, *options: str) -> Iterator[str]:
     """``blemish serve`` on a free port, as a user starts it; its address."""
-    command = [sys.executable, "-m", "blemish", "serve", "--data", str(data), "--port", "0"]
+    command = [sys.executable, "-m", "blemish", "serve", "--data", str(data), "--port", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

@@ -17,8 +17,12 @@ import pytest
 pytest.importorskip("fastapi", reason="the service needs pip install 'blemish[serve]'")
 pytest.importorskip("playwright", reason="the pages are tested with Playwright: pip install 'blemish[dev]'")
 
-from browsers import FLAGS, browser_path, server, write_many
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+import httpx
+import numpy as np
+from browsers import FLAGS, WEBGL, browser_path, server, write_many
+from clients import Client
+from PIL import Image
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from blemish.inputs.synthetic import render_batch, write_batch
 from test_report import EVIL
@@ -31,15 +35,19 @@ FOCUSED = "() => document.activeElement.matches('a, button') ? document.activeEl
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = browser_path()
-    if path is None:
+def playwright() -> Iterator[Playwright]:
+    if browser_path() is None:
         pytest.skip("no Chromium or Chrome to open the pages with: apt-get install chromium")
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=browser_path(), args=list(FLAGS))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -325,12 +333,80 @@ def test_what_one_says_the_other_sees(opened: Open) -> None:
         expect(page.locator(".virtual .said").nth(1)).to_have_text("said: defect")
 
 
-def test_what_cannot_be_scanned_says_why(opened: Open, tmp_path: Path) -> None:
+def test_what_is_no_photo_is_refused_with_a_reason(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
     page = opened()
     page.locator("#files").set_input_files(tmp_path / "notes.txt")
     expect(page.get_by_role("alert")).to_contain_text("None of the files is a photo")
     expect(page.get_by_role("button", name="Choose a folder")).to_be_enabled()
+
+
+def test_a_folder_that_is_dropped_and_a_scan_that_fails(opened: Open, tmp_path: Path) -> None:
+    """Two photos are too few to compare; the folder in the folder is read, too."""
+    folder = tmp_path / "too few"
+    (folder / "line 1").mkdir(parents=True)
+    for at, name in enumerate(("a.png", "line 1/b.png")):
+        Image.fromarray(np.full((40, 50, 3), 90 + at, np.uint8)).save(folder / name)
+    page = opened()
+    box = page.locator(".drop").bounding_box()
+    assert box is not None
+    hand = page.context.new_cdp_session(page)
+    dragged = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"x": box["x"] + 50, "y": box["y"] + 20}
+        hand.send("Input.dispatchDragEvent", {"type": kind, **place, "data": dragged})
+    expect(page.locator("h1")).to_have_text("The scan failed")
+    expect(page.locator(".where-am-i")).to_have_text("too few")
+    expect(page.locator(".problem")).to_contain_text("2 readable photos")
+    expect(page.get_by_role("button", name="Try again")).to_be_focused()
+
+
+def test_volumes_in_three_planes(playwright: Playwright, url: str, tmp_path: Path) -> None:
+    pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blemish[volumes]'")
+    from test_volume_scanning import write  # needs nibabel
+
+    with httpx.Client(base_url=url, timeout=PATIENCE_MS / 1000) as http:
+        program = Client(http)
+        dataset = program.upload_folder(write(tmp_path / "brains", 4, (3,)))
+        volumes = {"grid": 8, "cube": 64}
+        run = program.start(dataset, {"backbone": "mock", "families": "off", "cache": False, "volumes": volumes})
+        program.wait(run)
+    flags = [*(flag for flag in FLAGS if flag != "--disable-gpu"), *WEBGL]
+    browser = playwright.chromium.launch(executable_path=browser_path(), args=flags)
+    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    refused: list[str] = []
+    page.on("console", lambda line: refused.append(line.text) if "Refused" in line.text else None)
+    page.goto(f"{url}/#run={run}")
+    page.locator(".slices").first.click()
+    view = page.get_by_role("dialog")
+    expect(view.locator(".where")).to_contain_text("map")
+    place = view.locator(".where").text_content()
+    page.keyboard.press("ArrowRight")
+    expect(view.locator(".where")).not_to_have_text(place or "")
+    page.keyboard.press("n")
+    expect(view.locator(".rank")).to_have_text("2")
+    expect(view.locator(".where")).to_contain_text("map")
+    page.keyboard.press("Escape")
+    expect(page.locator(".virtual .current .rank")).to_have_text("2")
+    assert refused == []
+    browser.close()
+
+
+def test_who_has_no_token_is_asked_for_it(browser: Browser, tmp_path: Path) -> None:
+    token = "f00d" * 8
+    (tmp_path / "token").write_text(token)
+    with server(tmp_path / "data", "--token-file", str(tmp_path / "token")) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_url("**/login")
+        page.get_by_label("Token").fill("wrong " * 4)
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_contain_text("not the token")
+        page.get_by_label("Token").fill(token)
+        page.keyboard.press("Enter")
+        expect(page.locator("#runs-title")).to_be_visible()
+        assert token not in page.url
+        page.close()
 
 
 UNNAMED = """

@@ -53,17 +53,17 @@ export function progressPage(main, run) {
             : "";
     error.hidden = state !== "failed";
     error.textContent = why;
+    const held = [cancel, resume].includes(document.activeElement);
     cancel.hidden = !going && state !== "queued";
     resume.hidden = state !== "failed" && state !== "cancelled";
     resume.textContent = state === "failed" ? "Try again" : "Go on";
+    if (held) find("button:not([hidden])", main)?.focus(); // the one that had the focus may be gone
   }
 
   async function act(what) {
-    const focused = document.activeElement === cancel || document.activeElement === resume;
     const info = await tried(() => send("POST", `runs/${run.id}/${what}`));
     if (info) run.info = info;
     show();
-    if (focused) find("button:not([hidden])", main)?.focus();
   }
 
   cancel.addEventListener("click", () => act("cancel"));
