@@ -237,7 +237,7 @@ def test_the_same_by_keyboard_only(opened: Open, washers: Path) -> None:
     press(page, "Home")
     expect(page.locator("#sentence")).not_to_have_text(own or "")
     press(page, "Enter")
-    expect(page.locator("#notices")).to_contain_text("Kept: threshold")
+    expect(page.locator("body > .notices")).to_contain_text("Kept: threshold")
     expect(slider).to_be_focused()
 
     press(page, "4")

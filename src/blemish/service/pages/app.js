@@ -8,7 +8,7 @@ import { exportPage } from "./export_page.js";
 import { familiesPage } from "./families_page.js";
 import { load } from "./fragments.js";
 import { bind, help, listen } from "./keys.js";
-import { problem } from "./notices.js";
+import { noProblem, problem } from "./notices.js";
 import { photosPage } from "./photos_page.js";
 import { progressPage } from "./progress_page.js";
 import { openRun } from "./run.js";
@@ -58,7 +58,7 @@ async function show() {
     shown = name;
     heading(view);
     scrollTo(0, 0);
-    find("#problems").replaceChildren(); // they are of the page before
+    noProblem(); // it is of the page before
     const made = await pageOf(id, view, detector);
     if (asked().name !== name) {
       made.close();

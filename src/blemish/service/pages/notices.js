@@ -1,11 +1,11 @@
 // What the pages say beside what they show: notices that go by themselves, problems that stay, questions.
-import { find, make } from "./dom.js";
+import { find, findAll, make } from "./dom.js";
 
 const STAYS_MS = 6000;
 
 export function notice(text) {
   const line = make("p", { class: "notice" }, text);
-  find("#notices").replaceChildren(line);
+  place("notices", "status").replaceChildren(line);
   setTimeout(() => line.remove(), STAYS_MS);
 }
 
@@ -14,14 +14,28 @@ export function problem(error) {
   const close = make("button", { type: "button", "aria-label": "Close this message" }, "✕");
   const line = make("p", { class: "problem" }, make("span", {}, text), close);
   close.addEventListener("click", () => line.remove());
-  find("#problems").replaceChildren(line);
+  place("problems", "alert").replaceChildren(line);
+}
+
+export function noProblem() {
+  for (const each of findAll(".problems")) each.replaceChildren();
+}
+
+// Where it is seen: an open dialog lies over everything else.
+function place(name, role) {
+  const home = findAll("dialog[open]").at(-1) ?? document.body;
+  const there = find(`:scope > .${name}`, home);
+  if (there) return there;
+  const made = make("div", { class: name, role });
+  home.append(made);
+  return made;
 }
 
 // What `act` gives; its error is told and nothing is given.
 export async function tried(act) {
   try {
     const given = await act();
-    find("#problems").replaceChildren();
+    noProblem();
     return given;
   } catch (error) {
     problem(error);

@@ -13,6 +13,9 @@ import { volumesLooked } from "./volume_page.js";
 import { plural } from "./words.js";
 
 const NARROWEST = { photos: 200, volumes: 360 }; // pixels of a card
+const PATIENTS =
+  "Three slices through the most anomalous place of each: axial, coronal, sagittal; the patient's left is on the left. " +
+  "They show a patient: pass them on as you would the scans.";
 const WAIT_MS = 200; // after the last letter of a search
 
 export function photosPage(main, run) {
@@ -71,6 +74,7 @@ export function photosPage(main, run) {
     head.replaceChildren(
       make("h1", { class: "short" }, run.result.sentence),
       countsOf(run, state().verdict, (call) => go({ verdict: state().verdict === call ? null : call })),
+      volumes ? make("p", { class: "muted" }, PATIENTS) : null,
       ...warningsOf(run),
     );
   }

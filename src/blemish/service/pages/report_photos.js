@@ -1,46 +1,29 @@
 // Behaviour of report.html for photos: heat, filters, the verdict tried out, large view, commands to copy.
 // All it knows it reads from the page, which opens from disk and asks nobody; another threshold replaces #verdict only.
-import { callsAt, counted, showBadge, showSentence, why } from "./calls.js";
-import { alone, copy, find, findAll, make } from "./dom.js";
-import { outline } from "./outlines.js";
+import { callsAt, why } from "./calls.js";
+import { alone, copy, find, findAll } from "./dom.js";
 import { photoViewOf } from "./photo_view.js";
-import { colourBars, readyBars, stretch, thresholdOf } from "./threshold.js";
+import { addressed, put, state } from "./report_address.js";
+import { callsShownOn } from "./report_calls.js";
+import { thresholdOf } from "./threshold.js";
+import { interval } from "./words.js";
 
 const verdict = JSON.parse(find("#verdict")?.textContent ?? "null"); // null: scanned without one
 const cards = findAll(".card");
 const photos = [...cards, ...findAll("#rest tbody tr")]; // most unusual first
-const badges = photos.map((each) => find(".call", each));
 const bars = findAll(".histogram svg a");
-const barOf = new Map(bars.map((link, i) => [addressed(link, "bar"), i]));
 const marker = find(".histogram .marker");
 const filter = find("#filter");
 const opacity = find("#opacity");
 const ownCalls = verdict && callsAt(verdict, verdict.chosen, photos.length);
-const calls = []; // of each row, as shown
-const ticks = []; // the threshold on each card
-const stale = new Set(); // rows whose call has changed and is not shown yet
+const calls = verdict && callsShownOn(verdict, cards, photos, bars);
 let shownStop = null;
 let threshold = null; // the histogram's control
 let current = null; // the card in the large view
 let opener = null; // what had the focus when it was opened, if not the card itself
 
-function addressed(link, key) {
-  return new URLSearchParams(link.getAttribute("href").slice(1)).get(key);
-}
-
-// The address after # keeps the state, so that a link to one photo, bar or family can be kept or sent.
-
-const KEPT = ["photo", "verdict", "stop", "bar", "family", "heat", "outlines"];
-
-const state = () => new URLSearchParams(location.hash.slice(1));
-
 function setState(key, value) {
-  const next = new URLSearchParams();
-  for (const [name, kept] of Object.entries({ ...Object.fromEntries(state()), [key]: value })) {
-    if (KEPT.includes(name) && kept !== null) next.set(name, kept);
-  }
-  // An empty hash would jump to the top.
-  history.replaceState(null, "", next.size ? `#${next}` : "#photos");
+  put(key, value);
   follow();
 }
 
@@ -103,46 +86,17 @@ function showAll() {
   for (const key of ["verdict", "family", "bar"]) setState(key, null);
 }
 
-// One threshold shown everywhere. Table rows can wait until the slider rests: thousands of them take their time.
-
 function showStop(at, tableToo = true) {
   shownStop = at;
-  for (const [row, call] of callsAt(verdict, at, photos.length).entries()) {
-    if (call !== calls[row]) stale.add(row);
-    calls[row] = call;
-  }
-  for (const row of stale) {
-    if (row >= cards.length && !tableToo) continue;
-    stale.delete(row);
-    showCall(row);
-  }
-  const counts = counted(calls);
-  showSentence(find("#sentence"), verdict.stops[at].sentence);
-  for (const button of findAll(".count")) find("strong", button).textContent = counts[button.dataset.call];
-  const held = bars.map(() => counted([]));
-  for (const [row, element] of photos.entries()) held[barOf.get(element.dataset.bar)][calls[row]] += 1;
-  colourBars(bars, held);
-  threshold.show(at, counts);
-  // Not a property of the whole page: every row would have its style looked up again.
-  for (const tick of ticks) tick.style.left = `${threshold.place(at)}%`;
+  threshold.show(at, calls.show(at, tableToo));
   find(".preview .option").textContent = `--threshold ${verdict.stops[at].threshold}`;
   if (view.dialog.open) describe(current);
-}
-
-function showCall(row) {
-  const element = photos[row];
-  element.dataset.call = calls[row];
-  showBadge(badges[row], calls[row]);
-  const open = find(".open", element);
-  if (!open) return;
-  open.setAttribute("aria-label", `${element.dataset.label}, ${calls[row]}`);
-  outline(find(".photo", open), verdict.regions[row]?.boxes ?? [], calls[row]);
 }
 
 function followVerdict(wanted) {
   const stop = Number(wanted.get("stop") ?? verdict.chosen);
   const at = stop in verdict.stops ? stop : verdict.chosen;
-  if (at !== shownStop || stale.size) showStop(at);
+  if (at !== shownStop || calls.waited()) showStop(at);
   for (const button of findAll(".count")) {
     button.setAttribute("aria-pressed", button.dataset.call === wanted.get("verdict"));
   }
@@ -161,7 +115,9 @@ function show(card) {
   current = card;
   const source = find(".photo", card);
   const picture = find(".picture", source);
-  const score = find(".score", card).textContent;
+  const row = cards.indexOf(card);
+  const about = verdict ? interval(verdict.low[row], verdict.high[row], verdict.digits) : "";
+  const score = `score ${find(".score", card).textContent}${about}`;
   const details = findAll(".more span, .copy, .to-family", card).map((each) => each.textContent);
   const file = `overlays/${card.dataset.path}.jpg`; // what is embedded here may be a small copy
   const visible = cards.filter((each) => !each.hidden);
@@ -173,7 +129,7 @@ function show(card) {
     heat: find(".heat", source).getAttribute("src"),
     alt: picture.alt,
     aspect: source.style.getPropertyValue("--aspect"),
-    words: [`score ${score}${interval(card)}`, ...details, `as scored: ${file}`].join("  ·  "),
+    words: [score, ...details, `as scored: ${file}`].join("  ·  "),
     position: card.dataset.position,
     first: visible[0] === card,
     last: visible.at(-1) === card,
@@ -184,7 +140,7 @@ function show(card) {
 function describe(card) {
   if (!verdict) return;
   const row = cards.indexOf(card);
-  const photo = { row, call: calls[row], own: ownCalls[row], low: verdict.low[row], high: verdict.high[row] };
+  const photo = { row, call: calls.of(row), own: ownCalls[row], low: verdict.low[row], high: verdict.high[row] };
   const found = verdict.regions[row];
   view.judge(verdict, {
     ...photo,
@@ -192,13 +148,6 @@ function describe(card) {
     boxes: found?.boxes ?? [],
     threshold: threshold.place(shownStop),
   });
-}
-
-// ", 90 % interval 0.31 to 0.36"
-function interval(card) {
-  const row = cards.indexOf(card);
-  if (!verdict || verdict.low[row] === null || verdict.high[row] === null) return "";
-  return `, 90 % interval ${verdict.low[row].toFixed(verdict.digits)} to ${verdict.high[row].toFixed(verdict.digits)}`;
 }
 
 function step(by) {
@@ -212,17 +161,6 @@ function step(by) {
 
 function wireVerdict() {
   document.documentElement.classList.add("judged");
-  for (const [row, card] of cards.entries()) {
-    card.dataset.label = find(".open", card).getAttribute("aria-label");
-    ticks.push(make("span", { class: "tick" }));
-    find(".level", card).append(ticks.at(-1));
-    if (verdict.low[row] === null || verdict.high[row] === null) continue;
-    const whisker = make("span", { class: "interval" });
-    stretch(whisker, verdict, verdict.low[row], verdict.high[row]);
-    find(".level", card).append(whisker);
-  }
-  readyBars(bars);
-  reserve();
   const move = (at) => {
     const filtered = state().has("verdict");
     showStop(at, filtered);
@@ -249,21 +187,6 @@ function wireVerdict() {
   view.dialog.addEventListener("keydown", (event) => {
     if (event.key === "o" && alone(event)) toggle();
   });
-}
-
-// Room for the longest sentence and the largest count, so that nothing jumps while the slider moves.
-function reserve() {
-  const sentences = verdict.stops.map((each) => each.sentence);
-  const room = find("#sentence").cloneNode(true);
-  room.id = "";
-  room.setAttribute("aria-hidden", "true");
-  showSentence(
-    room,
-    sentences.reduce((longest, each) => (each.length > longest.length ? each : longest)),
-  );
-  find(".sentence").append(room);
-  const digits = `${photos.length}`.length;
-  for (const each of findAll(".count strong")) each.style.minWidth = `${digits}ch`;
 }
 
 // A link that acts in place of going somewhere, by hand, so that what the address keeps is not lost.
