@@ -281,7 +281,8 @@ def told(opened: Open, file: Path, script: str, state: str = "") -> Any:
         f"told.textContent = JSON.stringify((() => {{ {script} }})()); document.body.append(told); }}</script></body>"
     )
     file = file.with_name("probed.html")
-    file.write_text(page.replace("</body>", probe), encoding="utf-8")
+    head, _, tail = page.rpartition("</body>")  # the last one: a viewer's own text may name another
+    file.write_text(head + probe + tail, encoding="utf-8")
     found = re.search(r'<pre id="told">(.*?)</pre>', opened(file, state), re.DOTALL)
     assert found, "the script failed"
     return json.loads(html.unescape(found[1]))
@@ -443,3 +444,44 @@ def test_without_a_judgement_the_script_still_works(opened: Open, tmp_path: Path
     assert "10 photos" in dom.text
     assert not [card for card in dom.all("li", "card") if "hidden" in card]
     assert "open" in dom.all("dialog")[0]
+
+
+def test_the_threshold_of_volumes_can_be_tried_out_too(opened: Open, tmp_path: Path) -> None:
+    """By the same script's words: counts, sentence and command follow the slider, and so do the volumes of a call."""
+    pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blemish[volumes]'")
+    from blemish.scanning import scan
+    from test_volume_scanning import CONFIG, write
+
+    run = scan(write(tmp_path / "brains", 4, (3,)), CONFIG).save(tmp_path / "run")
+    script = """
+        const slider = document.querySelector("#threshold");
+        const seen = () => ({
+          counts: [...document.querySelectorAll(".count strong")].map((each) => Number(each.textContent)),
+          calls: [...document.querySelectorAll(".volume")].map((each) => each.dataset.call),
+          left: document.querySelectorAll(".volume:not([hidden])").length,
+          sentence: document.querySelector("#sentence").textContent,
+          preview: document.documentElement.classList.contains("previewed"),
+          option: document.querySelector(".preview .option").textContent,
+        });
+        const key = (name) => slider.dispatchEvent(new KeyboardEvent("keydown", { key: name }));
+        const steps = [seen()];
+        document.querySelector(".count[data-call=ok]").click();
+        key("Home");
+        steps.push(seen());
+        key("End");
+        steps.push(seen());
+        document.querySelector("#own-threshold").click();
+        document.querySelector(".count[data-call=ok]").click();
+        steps.push(seen());
+        return steps;
+    """
+    own, low, high, again = told(opened, run / "report.html", script)
+    stops = block(run / "report.html")["stops"]
+    assert again == own and not own["preview"]
+    for step, stop in ((low, stops[0]), (high, stops[-1])):
+        assert step["preview"] and step["option"] == f"--threshold {stop['threshold']}"
+        assert step["sentence"] == stop["sentence"]
+        assert step["counts"] == [step["calls"].count(call) for call in ("blemished", "unsure", "ok")]
+        assert step["left"] == step["calls"].count("ok")
+    assert own["left"] == len(own["calls"]) == 4
+    assert low["counts"] != high["counts"]

@@ -222,5 +222,5 @@ def test_unregistered_volumes_are_centred_at_one_scale() -> None:
 
 
 def test_an_unknown_alignment() -> None:
-    with pytest.raises(ConfigError, match="none, box"):
-        place([facts()], "affine")
+    with pytest.raises(ConfigError, match="none, box, affine"):
+        place([facts()], "warp")

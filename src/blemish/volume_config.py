@@ -21,7 +21,7 @@ class VolumeConfig:
     grid: int = 32  # cells a side: a finer grid sees smaller lesions, in eight times the memory
     cube: int = 192  # voxels a side of the cube that every brain is brought to
     radius: int = 2  # cells around its own place within which a cell is compared; -1: anywhere
-    align: str = "box"  # box: around each brain, stretched to the cube; none: one scale in mm for all
+    align: str = "box"  # box: around each brain, stretched to the cube; affine: then registered; none: one scale in mm
     modality: str | None = None  # of a BIDS data set with several: T1w, FLAIR, ...
     masks: str | None = None  # a folder of brain masks; None: made from the voxels
     slices: int = 2  # every how manieth slice is looked at
@@ -50,7 +50,7 @@ class VolumeConfig:
                 self.radius < ANYWHERE,
                 f"--radius is a number of cells such as 2, or all; received {self.radius}.",
             ),
-            (self.align not in ("none", "box"), f"--align is box or none; received {self.align!r}."),
+            (self.align not in ("none", "box", "affine"), f"--align is box, affine or none; received {self.align!r}."),
             (
                 not 1 <= self.slices <= self.cube,
                 f"volumes.slices is 1 (every slice) to {self.cube}; received {self.slices}.",

@@ -26,6 +26,7 @@ PER_VOXEL = 24  # bytes of a volume at its peak: as stored, in RAS order, clippe
 PER_CUBE_VOXEL = 12
 LEAST_FOR_ARRAYS = 2**26
 READ_S = 1e-7  # a voxel: decoding it twice and looking for the brain, in one thread
+REGISTER_S = 0.4  # a volume, in one thread: its small cube is the same whatever its size
 BRAIN = 0.5  # of the box around it, about
 SMALL = 12  # cells a side of the two volumes of noise that are compared
 
@@ -65,6 +66,8 @@ def estimated(branch: Branch, config: ScanConfig, count: int, budget: Budget, wo
         torch.set_num_threads(threads)
     batches = len(volumes.axes) * -(-volumes.cube // volumes.slices) / BATCH
     reading = count * (batches * a_batch + READ_S * volumes.cube**3) / workers
+    if volumes.align == "affine":
+        reading += count * (REGISTER_S + READ_S / 2 * volumes.cube**3) / workers
     channels = sum(min(grid.shape[-1], 64) for grid in grids) * len(volumes.axes)
     comparing = count * (count - 1) / 2 * _seconds_a_pair(volumes.grid, channels, volumes.radius, budget)
     held = 4 * count * volumes.grid**3 * channels + 8 * count**2 * volumes.grid**3

@@ -26,7 +26,7 @@ from blemish.features.registry import Features
 from blemish.features.volume_tokens import cells_inside, volume_tokens
 from blemish.inputs.volume_checks import VolumeFacts
 from blemish.inputs.volume_geometry import Geometry
-from blemish.inputs.volume_grid import Box, brain_box, to_cube
+from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volumes import clipped, read_brain, read_volume
 from blemish.matching.store import Budget
@@ -104,7 +104,7 @@ def open_cache(branch: Branch, config: VolumeConfig) -> FeatureCache:
 
 def see(
     looked: Sequence[Looked],
-    boxes: Sequence[Box],
+    boxes: Sequence[Box | Tilted],
     branch: Branch,
     config: VolumeConfig,
     budget: Budget,
@@ -165,7 +165,7 @@ class _Tokens:
     cached: bool
 
 
-def _tokens(one: Looked, box: Box, branch: Branch, config: VolumeConfig) -> _Tokens:
+def _tokens(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig) -> _Tokens:
     """Raises ``UnreadablePhoto``."""
     cells = (config.grid,) * 3
     native = Native(one.file, one.geometry, box, np.zeros(cells, np.bool_), one.packed)
@@ -174,7 +174,8 @@ def _tokens(one: Looked, box: Box, branch: Branch, config: VolumeConfig) -> _Tok
     if not inside.any():
         raise UnreadablePhoto("its brain is smaller than a cell of the grid; use a finer --grid")
     native = replace(native, inside=inside.numpy())
-    key = hashlib.sha256(f"{one.sha256} {box.start} {box.stop}".encode() + one.packed).hexdigest()
+    where = f"{box.box} {box.matrix}" if isinstance(box, Tilted) else f"{box.start} {box.stop}"
+    key = hashlib.sha256(f"{one.sha256} {where}".encode() + one.packed).hexdigest()
     found = branch.cache.get(key) if branch.cache else None
     if found is not None:
         return _Tokens(native, [grid.float() for grid in found.grids], True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from blemish.errors import InputError
 from blemish.inputs.volume_geometry import Geometry
-from blemish.inputs.volume_grid import Box
+from blemish.inputs.volume_grid import Box, Tilted
 from blemish.inputs.volume_layouts import VolumeFile
 from blemish.rescoring import write_arrays
 from blemish.volume_space import Native, Volumes
@@ -35,8 +35,7 @@ def write(volumes: Volumes, folder: Path) -> None:
                 "path": path,
                 "files": [str(file) for file in one.file.files],
                 "modality": one.file.modality,
-                "start": one.box.start,
-                "stop": one.box.stop,
+                **_box_facts(one.box),
                 "shape": one.geometry.shape,
                 "nifti2": one.geometry.nifti2,
                 "fields": list(one.geometry.fields),
@@ -63,13 +62,27 @@ def read(folder: Path) -> Volumes:
         ) from error
 
 
+def _box_facts(box: Box | Tilted) -> dict[str, Any]:
+    if isinstance(box, Tilted):
+        return {**_box_facts(box.box), "tilt": box.matrix}
+    return {"start": box.start, "stop": box.stop}
+
+
+def _box(facts: dict[str, Any]) -> Box | Tilted:
+    box = Box(tuple(facts["start"]), tuple(facts["stop"]))
+    if "tilt" not in facts:
+        return box
+    first, second, third = ((float(x), float(y), float(z), float(by)) for x, y, z, by in facts["tilt"])
+    return Tilted(box, (first, second, third))
+
+
 def _native(facts: dict[str, Any], row: int, arrays: Any) -> Native:
     x, y, z = facts["shape"]
     fields = {name: arrays[f"{row}.{name}"] for name in facts["fields"]}
     return Native(
         file=VolumeFile(facts["path"], tuple(map(Path, facts["files"])), facts["modality"]),
         geometry=Geometry((x, y, z), arrays[f"{row}.affine"], fields, facts["nifti2"]),
-        box=Box(tuple(facts["start"]), tuple(facts["stop"])),
+        box=_box(facts),
         inside=arrays[f"{row}.inside"],
         packed=arrays[f"{row}.brain"].tobytes(),
     )

@@ -25,7 +25,9 @@ from blemish.extraction import Branch
 from blemish.family_facts import excluded, family_of
 from blemish.features.registry import load_backbone
 from blemish.inputs.volume_checks import Placing, differences, other_scanners, place
+from blemish.inputs.volume_grid import Box
 from blemish.inputs.volume_layouts import VolumeListing, find_brain_masks, find_volumes
+from blemish.inputs.volume_register import require_library
 from blemish.judging import estimate_of, judged_volumes, seed_level
 from blemish.matching.engine import NearestTable, match
 from blemish.matching.nearby import match_nearby
@@ -35,6 +37,7 @@ from blemish.progress import Progress
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
 from blemish.scoring.mutual import neighbours
 from blemish.stages import Clock, threads
+from blemish.volume_aligning import aligned
 from blemish.volume_estimate import estimated, room
 from blemish.volume_extraction import Looked, SeenVolumes, look, open_cache, see
 from blemish.volume_space import Volumes
@@ -79,6 +82,8 @@ def scan_volumes(
         batch = _looked(listing, config, clock, progress)
         workers, budget = room(config, branch, batch.looked, scratch)
         progress.note(estimated(branch, config, len(batch.looked), budget, workers))
+        if config.volumes.align == "affine":
+            batch = _registered(batch, workers, clock, progress)
         seen = _seen(batch, branch, config, budget, workers, clock)
         tables = _tables(branch, seen, config, budget, clock)
         part = _compared(branch, seen, tables, config, budget, clock)
@@ -99,7 +104,7 @@ def scan_volumes(
 
 
 def _check(config: ScanConfig) -> None:
-    """Raises ``ConfigError`` for what only photos have a use for."""
+    """Raises ``ConfigError`` for what only photos have a use for, ``InputError`` for a library that is missing."""
     usual = ScanConfig()
     unused = [name for name in PHOTOS_ONLY if getattr(config, name) != getattr(usual, name)]
     if unused:
@@ -112,6 +117,8 @@ def _check(config: ScanConfig) -> None:
         raise ConfigError("--export coco and labelstudio are for photos; masks of volumes are written as NIfTI anyway.")
     if "+" in config.backbone:
         raise ConfigError(f"Volumes are seen with one backbone; received {config.backbone!r}.")
+    if config.volumes.align == "affine":
+        require_library()
 
 
 def _branch(config: ScanConfig, device: str) -> Branch:
@@ -144,8 +151,18 @@ def _looked(listing: VolumeListing, config: ScanConfig, clock: Clock, progress: 
     _require_enough(len(looked), unreadable, listing)
     facts = [one.facts for one in looked]
     placing = place(facts, config.volumes.align)
-    progress.note(f"Aligned by {placing.reason}")
+    if config.volumes.align != "affine":  # what that was aligned by is known later
+        progress.note(f"Aligned by {placing.reason}")
     return _Batch(listing, looked, placing, unreadable, differences(facts, config.volumes.align))
+
+
+def _registered(batch: _Batch, workers: int, clock: Clock, progress: Progress) -> _Batch:
+    """The same batch, each brain brought to one of them; what could not be is among the differences."""
+    boxes = [box for box in batch.placing.boxes if isinstance(box, Box)]
+    with clock.stage("registering volumes", 2 * len(batch.looked)) as advance:
+        found = aligned(batch.looked, boxes, workers, advance)
+    progress.note(f"Aligned by {found.placing.reason}")
+    return replace(batch, placing=found.placing, differences=[*batch.differences, *filter(None, [found.warning])])
 
 
 def _require_enough(count: int, unreadable: dict[str, str], listing: VolumeListing) -> None:
@@ -207,9 +224,9 @@ def _compared(
 
 def _facts(batch: _Batch, config: ScanConfig, part: ComparedPart) -> dict[str, Any]:
     """What was chosen, for ``run.json``."""
-    spacing = np.median([one.geometry.spacing for one in batch.looked], axis=0)
-    extent = np.median([box.extent for box in batch.placing.boxes], axis=0)
-    side = config.volumes.cube
+    pairs = zip(batch.placing.boxes, batch.looked, strict=True)
+    sides = np.median([box.sides(one.geometry.spacing) for box, one in pairs], axis=0)
+    cube = config.volumes.cube
     return {
         "volumes": len(part.scores[0]),
         "k": part.k,
@@ -217,8 +234,8 @@ def _facts(batch: _Batch, config: ScanConfig, part: ComparedPart) -> dict[str, A
         "compared_with": len(part.scores[0]) - 1,
         "placing": batch.placing.reason,
         "brain_masks": sorted({one.how for one in batch.looked}),
-        "cell_mm": [round(float(length), 2) for length in extent * spacing / config.volumes.grid],
-        "working_size": {"height": side, "width": side, "depth": side},
+        "cell_mm": [round(float(side), 2) for side in sides / config.volumes.grid],
+        "working_size": {"height": cube, "width": cube, "depth": cube},
         "families_searched": searched(config, len(part.scores[0])),
     }
 

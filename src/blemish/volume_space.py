@@ -7,24 +7,26 @@ all volumes in memory. It knows geometry and maps, not how these were scored or 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import BlemishError
 from blemish.inputs.volume_geometry import Geometry
-from blemish.inputs.volume_grid import Box, from_cube
+from blemish.inputs.volume_grid import Box, Tilted, from_cube
 from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volumes import clipped, read_volume
 from blemish.judgement import Lesion
 
-__all__ = ["Native", "Volumes", "packed_mask"]
+__all__ = ["Native", "Volumes", "packed_mask", "unpacked_mask"]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Triple = tuple[int, int, int]
+Place = tuple[float, float, float]
 
 FINE = 4  # samples from one cell's middle to the next, on which a mask's outline is found before it is enlarged
 GREY = 0.4  # of a brain whose file has gone since it was scored
@@ -32,21 +34,19 @@ GREY = 0.4  # of a brain whose file has gone since it was scored
 
 @dataclass(frozen=True, eq=False)
 class Native:
-    """One volume. ``box``: what its cube holds, in voxels in RAS order. ``inside: (g, g, g)`` the cells that count.
-    ``packed``: its brain mask, see ``packed_mask``."""
+    """One volume. ``box``: what its cube holds, straight or tilted, in voxels in RAS order. ``inside: (g, g, g)`` the
+    cells that count. ``packed``: its brain mask, see ``packed_mask``."""
 
     file: VolumeFile
     geometry: Geometry
-    box: Box
+    box: Box | Tilted
     inside: Bools
     packed: bytes
 
     @property
     def brain(self) -> Bools:
         """(X, Y, Z) in RAS order."""
-        shape = self.geometry.ras_shape
-        bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
-        return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(np.bool_)
+        return unpacked_mask(self.packed, self.geometry.ras_shape)
 
     def scores(self, grid: Float32) -> Float32:
         """A map (g, g, g) on the volume's own voxels, (X, Y, Z) in RAS order; 0 outside the brain."""
@@ -70,16 +70,13 @@ class Native:
         from blemish.verdict.regions import lesions_of
 
         voxels = max(1, int(np.unpackbits(np.frombuffer(zlib.decompress(self.packed), np.uint8)).sum()))
-        return tuple(
-            replace(
-                lesion,
-                start=self._corner(lesion.start, np.floor),
-                stop=self._corner(lesion.stop, np.ceil),
-                centre=self._place(lesion.centre),
-                voxels=max(1, round(lesion.share * voxels)),
-            )
-            for lesion in lesions_of(grid, self._samples, level, self.inside)
-        )
+        found = []
+        for lesion in lesions_of(grid, self._samples, level, self.inside):
+            start, stop = self._bounds(lesion.start, lesion.stop)
+            x, y, z = self._places([lesion.centre])[0].tolist()
+            many = max(1, round(lesion.share * voxels))
+            found.append(replace(lesion, start=start, stop=stop, centre=(x, y, z), voxels=many))
+        return tuple(found)
 
     def values(self) -> Float32:
         """(X, Y, Z) in 0..1 in RAS order, read again; one grey where the file has gone or is another by now."""
@@ -98,30 +95,23 @@ class Native:
         return x, y, z
 
     @property
-    def _sampled(self) -> Box:
+    def _sampled(self) -> Box | Tilted:
         """What the samples stand for: the first lies in the middle of the first cell, so they end before the box."""
-        inset = [
-            (side / cells - side / cells / FINE) / 2
-            for side, cells in zip(self.box.extent, self.inside.shape, strict=True)
-        ]
-        x, y, z = ((at + by, to - by) for at, to, by in zip(self.box.start, self.box.stop, inset, strict=True))
-        return Box((x[0], y[0], z[0]), (x[1], y[1], z[1]))
+        x, y, z = self.inside.shape
+        return self.box.inset((x, y, z), FINE)
 
-    def _place(self, samples: tuple[float, float, float]) -> tuple[float, float, float]:
-        """A place in samples (the middle of the first is 0) as one in voxels."""
-        box = self._sampled
-        x, y, z = (
-            start + (at + 0.5) * side / count - 0.5
-            for at, start, side, count in zip(samples, box.start, box.extent, self._samples, strict=True)
-        )
-        return x, y, z
+    def _places(self, samples: Sequence[Place]) -> npt.NDArray[np.float64]:
+        """(n, 3) places in samples (the middle of the first is 0) as ones in voxels."""
+        return self._sampled.places(np.array(samples) + 0.5, self._samples) - 0.5
 
-    def _corner(self, samples: Triple, to_voxels: np.ufunc) -> Triple:
-        """A corner between samples as one between voxels, within the volume."""
-        x, y, z = self._place((samples[0] - 0.5, samples[1] - 0.5, samples[2] - 0.5))
-        whole = (int(to_voxels(at + 0.5)) for at in (x, y, z))
-        x_, y_, z_ = (min(max(at, 0), side) for at, side in zip(whole, self.geometry.ras_shape, strict=True))
-        return x_, y_, z_
+    def _bounds(self, start: Triple, stop: Triple) -> tuple[Triple, Triple]:
+        """The first voxels and the ones behind the last, along every axis, that samples have something of."""
+        corners = list(product(*zip(start, stop, strict=True)))
+        ends = self._places([(x - 0.5, y - 0.5, z - 0.5) for x, y, z in corners]) + 0.5
+        shape = self.geometry.ras_shape
+        low = np.clip(np.floor(ends.min(axis=0)), 0, shape).astype(int).tolist()
+        high = np.clip(np.ceil(ends.max(axis=0)), 0, shape).astype(int).tolist()
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
 
 @dataclass(frozen=True)
@@ -136,3 +126,9 @@ class Volumes:
 def packed_mask(brain: Bools) -> bytes:
     """A mask in a few kilobytes."""
     return zlib.compress(np.packbits(brain).tobytes(), 1)
+
+
+def unpacked_mask(packed: bytes, shape: Triple) -> Bools:
+    """What ``packed_mask`` was given."""
+    bits = np.frombuffer(zlib.decompress(packed), np.uint8)
+    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(np.bool_)

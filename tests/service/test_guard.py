@@ -80,7 +80,7 @@ def test_every_answer_has_its_headers(open_service: Client) -> None:
         assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["cross-origin-resource-policy"] == "same-origin"
     assert open_service.get("/api/datasets").headers["cache-control"] == "no-store"
     refused = open_service.get("/api/health", 403, headers={"host": "evil.example"})

@@ -111,7 +111,8 @@ def scan(
         str | None, typer.Option(help="For volumes: cells around its own place that a cell is compared with, or all.")
     ] = None,
     align: Annotated[
-        str | None, typer.Option(help="For volumes: box, around each brain, or none, where they are registered.")
+        str | None,
+        typer.Option(help="For volumes: box, around each brain; affine, registered; none, where they are so already."),
     ] = None,
     modality: Annotated[
         str | None, typer.Option(help="For volumes: which of a BIDS data set with several, e.g. T1w.")

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from blemish.errors import ConfigError
 from blemish.inputs.volume_geometry import Geometry
-from blemish.inputs.volume_grid import Box
+from blemish.inputs.volume_grid import Box, Tilted
 
 __all__ = ["ALIGNMENTS", "Placing", "VolumeFacts", "differences", "other_scanners", "place"]
 
 Float64 = npt.NDArray[np.float64]
 
-ALIGNMENTS = ("none", "box")
+ALIGNMENTS = ("none", "box", "affine")
 SPACING_APART = 0.1  # of the usual spacing by which one differs
 FLAT = 2.5  # ratio of a brain's longest to its shortest side in mm that no brain has
 ONE_PLACE = 0.6  # overlap of a brain's box with the batch's median box, above which it counts as registered
@@ -40,7 +40,7 @@ class VolumeFacts:
 class Placing:
     """``boxes``: which part of every volume becomes its cube. ``reason``: how they were placed, for the user."""
 
-    boxes: list[Box]
+    boxes: Sequence[Box | Tilted]
     reason: str
 
 
@@ -76,7 +76,7 @@ def differences(facts: Sequence[VolumeFacts], align: str) -> list[str]:
     if flat.any():
         said.append(
             f"{_of(flat)} hold a brain of {_mm(extent[int(flat.argmax())])} by their headers, which no brain has: the "
-            "spacing is likely wrong." + ("" if align == "box" else " Use --align box, which does without it.")
+            "spacing is likely wrong." + ("" if align != "none" else " Use --align box, which does without it.")
         )
     shapes = Counter(one.geometry.ras_shape for one in facts)
     if len(shapes) > 1:
@@ -97,13 +97,14 @@ def place(facts: Sequence[VolumeFacts], align: str, margin: float = 0.04) -> Pla
 
     ``box``: the box of each brain is stretched to the cube, each axis by its own, with ``margin`` of its extent
     around it: brains of different sizes then agree roughly, whatever their headers say of spacing.
+    ``affine``: the same; it is where registration begins (``volume_aligning``).
     ``none``: one scale in mm for all axes and volumes. Registered volumes keep their places in the scanner's (or
     template's) coordinates; if their brains do not lie at one place, each is centred.
     Raises ``ConfigError`` for another ``align``.
     """
     if align not in ALIGNMENTS:
         raise ConfigError(f"--align is one of {', '.join(ALIGNMENTS)}; received {align!r}.")
-    if align == "box":
+    if align != "none":
         return Placing(
             [one.box.enlarged(2 * margin) for one in facts], "the box around each brain, stretched to a cube"
         )

@@ -15,14 +15,18 @@ __all__ = ["router"]
 
 PAGE = """<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><title>blemish: sign in</title><meta name="viewport" content="width=device-width"></head>
-<body>
-<main>
-<h1>blemish</h1>
+<head>
+<meta charset="utf-8"><title>blemish: sign in</title><meta name="viewport" content="width=device-width">
+<link rel="icon" href="data:,"><link rel="stylesheet" href="/look.css"><link rel="stylesheet" href="/app.css">
+</head>
+<body class="app">
+<main class="login">
+<h1 class="short">blemish</h1>
 <form method="post" action="/login">
 <p>{words}</p>
-<p><label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label>
-<button>Sign in</button></p>
+<p class="row">
+<label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label>
+<button class="primary">Sign in</button></p>
 </form>
 </main>
 </body>

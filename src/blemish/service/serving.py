@@ -48,6 +48,7 @@ def _bound(config: ServiceConfig) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
+            listening.listen()  # who comes between the address being told and the first answer waits
         except OSError:
             listening.close()
             raise

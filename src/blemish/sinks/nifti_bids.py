@@ -2,7 +2,7 @@
 
     sub-01/anat/sub-01_space-orig_desc-anomaly_statmap.nii.gz   float32, the score of every voxel
     sub-01/anat/sub-01_space-orig_desc-anomaly_mask.nii.gz      uint8, 1 where it stands out
-    ... .json beside each, dataset_description.json, .bidsignore, patients.tsv, patients.json
+    ... .json beside each, dataset_description.json, README, .bidsignore, patients.tsv, patients.json
 
 A plain folder's maps lie at the volumes' own relative paths: ``a/b_desc-anomaly_statmap.nii.gz`` for ``a/b.nii.gz``.
 
@@ -40,6 +40,10 @@ Array = npt.NDArray[Any]
 BIDS_VERSION = "1.10.0"
 LEVEL = 3  # of gzip: two thirds of the time of level 6, for maps that are 2 % larger
 IGNORED = ("*_statmap.*", "patients.*")  # what the BIDS validator does not know
+README = (
+    "Score maps and masks of a batch of volumes that blemish compared with each other, each on its volume's own grid.\n"
+    "A high score means unlike the rest of the batch. It is no diagnosis.\n"
+)
 _DESC = re.compile(r"_desc-[a-zA-Z0-9+]+")
 _ID = re.compile(r"(?:^|[_/])(sub|ses)-([a-zA-Z0-9+]+)")
 
@@ -125,6 +129,7 @@ def write_dataset(folder: Path, title: str, version: str, raw: str = "") -> None
     folder.mkdir(parents=True, exist_ok=True)
     _json(folder / "dataset_description.json", described)
     (folder / ".bidsignore").write_text("\n".join(IGNORED) + "\n", encoding="utf-8")
+    (folder / "README").write_text(README, encoding="utf-8")
 
 
 def write_patients(folder: Path, photos: Iterable[Photo], bids: bool, marked: Mapping[str, float]) -> None:

@@ -34,7 +34,11 @@ function asked() {
   if (detector) return { name: `detector ${detector}`, detector };
   if (!id) return { name: "start" };
   const finished = run?.id === id && run.info.state === "done";
-  return { name: `${id} ${finished ? (view in VIEWS ? view : "photos") : "progress"}`, id, view: view in VIEWS ? view : "photos" };
+  return {
+    name: `${id} ${finished ? (view in VIEWS ? view : "photos") : "progress"}`,
+    id,
+    view: view in VIEWS ? view : "photos",
+  };
 }
 
 // Shows what the address asks for; a page that is there already follows it.
@@ -54,6 +58,7 @@ async function show() {
     shown = name;
     heading(view);
     scrollTo(0, 0);
+    find("#problems").replaceChildren(); // they are of the page before
     const made = await pageOf(id, view, detector);
     if (asked().name !== name) {
       made.close();
@@ -61,12 +66,19 @@ async function show() {
     }
     page = made;
     bind(page.keys);
+    if (document.activeElement === document.body) main.focus({ preventScroll: true }); // what had the focus is gone
   } catch (error) {
     if (mine !== turn) return;
     shown = "";
     bind({});
     main.replaceChildren(
-      make("section", { class: "progress" }, make("h1", { class: "short" }, "This cannot be shown"), make("p", {}, error.message), make("p", {}, make("a", { href: "#" }, "To the start page"))),
+      make(
+        "section",
+        { class: "progress" },
+        make("h1", { class: "short" }, "This cannot be shown"),
+        make("p", {}, error.message),
+        make("p", {}, make("a", { href: "#" }, "To the start page")),
+      ),
     );
   }
 }
@@ -107,7 +119,9 @@ async function told(about, kind, facts) {
   }
   const revision = about.result?.revision;
   await about.refresh();
-  if (about === run && about.result?.revision !== revision) await page?.changed();
+  if (about !== run) return;
+  heading(asked().view);
+  if (about.result?.revision !== revision) await page?.changed();
 }
 
 function heading(view) {
@@ -116,8 +130,13 @@ function heading(view) {
   document.title = run ? `${run.info.name}: blemish` : "blemish";
   nav.hidden = !finished;
   const links = Object.entries(VIEWS).map(([name, [words]]) => {
-    const open = name === "families" && finished && run.result.asks.length ? make("span", { class: "badge", title: "questions for you" }, String(run.result.asks.length)) : null;
-    return make("a", { href: run ? hash({ run: run.id, view: name === "photos" ? null : name }) : "#", "aria-current": name === view ? "page" : null }, words, open);
+    const open =
+      name === "families" && finished && run.result.asks.length
+        ? make("span", { class: "badge", title: "questions for you" }, String(run.result.asks.length))
+        : null;
+    const title = name === "photos" && run?.result?.kind === "volumes" ? "Volumes" : words;
+    const href = run ? hash({ run: run.id, view: name === "photos" ? null : name }) : "#";
+    return make("a", { href, "aria-current": name === view ? "page" : null }, title, open);
   });
   nav.replaceChildren(...links);
 }
@@ -127,7 +146,7 @@ const view = (name) => () => (run?.info.state === "done" ? go({ view: name, phot
 document.documentElement.dataset.heat = "hover";
 document.documentElement.classList.add("outlined", "judged");
 // Maps are enlarged with aligned corners, browsers put the outermost values half a pixel further in.
-addEventListener(
+document.addEventListener(
   "load",
   ({ target }) => {
     if (!(target instanceof HTMLImageElement) || !target.classList.contains("heat")) return;

@@ -19,7 +19,12 @@ export function crop(address, aspect, box, alt) {
     src: address,
     alt,
     loading: "lazy",
-    style: { width: percent(1 / across), height: percent(1 / down), left: percent(-left / across), top: percent(-top / down) },
+    style: {
+      width: percent(1 / across),
+      height: percent(1 / down),
+      left: percent(-left / across),
+      top: percent(-top / down),
+    },
   });
   const outline = make("span", {
     class: "box",

@@ -9,9 +9,15 @@ export async function detectorPage(main, id) {
   const detectors = await get("detectors");
   const detector = detectors.find((each) => each.id === id);
   if (!detector) throw new Error("There is no such detector. It may have been deleted; choose one on the start page.");
-  const input = make("input", { type: "file", accept: "image/*", class: "visually-hidden", tabindex: -1, "aria-label": "One photo" });
-  const choose = make("button", { type: "button", class: "primary", autofocus: true }, "Choose a photo");
-  const drop = make("div", { class: "drop" }, make("p", {}, "Drop one photo here, or "), choose, input);
+  const input = make("input", {
+    type: "file",
+    accept: "image/*",
+    class: "visually-hidden",
+    tabindex: -1,
+    "aria-label": "One photo",
+  });
+  const choose = make("button", { type: "button", class: "primary" }, "Choose a photo");
+  const drop = make("div", { class: "drop" }, make("p", {}, "Drop one photo here, or ", choose), input);
   const shown = make("section", { class: "checked", "aria-live": "polite" });
   main.replaceChildren(
     make("h1", { class: "short" }, make("bdi", {}, detector.name)),
@@ -36,6 +42,8 @@ export async function detectorPage(main, id) {
     event.preventDefault();
     check(event.dataTransfer.files[0]);
   });
+
+  choose.focus();
 
   return { keys: {}, follow: () => {}, changed: () => {}, close: () => {} };
 }
@@ -62,7 +70,11 @@ function result(name, found) {
       "div",
       {},
       make("p", { class: `call ${found.verdict}` }, found.verdict),
-      make("p", {}, `Score ${fixed(found.score, 4)}; scores from ${fixed(found.low, 4)} to ${fixed(found.high, 4)} are unsure, above they are blemished.`),
+      make(
+        "p",
+        {},
+        `Score ${fixed(found.score, 4)}; scores from ${fixed(found.low, 4)} to ${fixed(found.high, 4)} are unsure, above they are blemished.`,
+      ),
       make("p", { class: "muted" }, found.note),
       make("p", { class: "path" }, make("bdi", {}, name)),
     ),

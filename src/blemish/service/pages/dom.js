@@ -9,7 +9,8 @@ export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === false || value === null || value === undefined) continue;
-    if (name === "style") for (const [property, each] of Object.entries(value)) element.style.setProperty(property, each);
+    if (name === "style")
+      for (const [property, each] of Object.entries(value)) element.style.setProperty(property, each);
     else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null && child !== undefined));

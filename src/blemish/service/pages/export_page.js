@@ -1,8 +1,9 @@
 // What can be taken away from a run: tables, masks, annotations, the report; and a detector made of it.
-import { api, send } from "./api.js";
+import { api, get, send } from "./api.js";
 import { go } from "./address.js";
 import { find, make } from "./dom.js";
 import { notice, tried } from "./notices.js";
+import { moment } from "./words.js";
 
 const FILES = [
   ["csv", "Table", "scores, verdicts and places, one line each; opens in a spreadsheet", "results.csv"],
@@ -11,7 +12,8 @@ const FILES = [
   ["coco", "COCO", "outlines as annotations", "coco.json", "photo"],
   ["coco_results", "COCO results", "the same as detections with scores", "coco_results.json", "photo"],
   ["labelstudio", "Label Studio", "pre-annotations, to be corrected there", "labelstudio.json", "photo"],
-  ["maps.zip", "Anomaly maps", "as numbers: 32-bit TIFF, of volumes NIfTI", "maps.zip"],
+  ["maps.zip", "Anomaly maps", "as numbers, 32-bit TIFF", "maps.zip", "photo"],
+  ["maps.zip", "Anomaly maps", "as numbers, on each volume's own grid (NIfTI)", "maps.zip", "volume"],
   ["report", "Report", "one page that opens from disk, to be passed on", "report.html"],
 ];
 
@@ -26,13 +28,29 @@ export function exportPage(main, run) {
       make("code", {}, file),
     ),
   );
+  const trail = make("table", { class: "rows trail" });
   const detector = noun === "photo" ? freezing() : [];
   main.replaceChildren(
     make("h1", { class: "short" }, "Take away"),
     make("p", { class: "lead" }, `As it stands now: ${run.result.sentence}`),
     make("ul", { class: "exports" }, ...lines),
     ...detector,
+    make("h2", {}, "Who decided what"),
+    trail,
   );
+  decided();
+
+  async function decided() {
+    const known = await tried(() => get("audit", { run: run.id }));
+    const rows = (known ?? []).map((line) =>
+      make(
+        "tr",
+        {},
+        ...[moment(line.when), line.who, line.what, told(line.detail)].map((text) => make("td", {}, text)),
+      ),
+    );
+    trail.replaceChildren(...rows);
+  }
 
   function freezing() {
     const button = make("button", { type: "submit", class: "primary" }, "Make a detector");
@@ -50,10 +68,23 @@ export function exportPage(main, run) {
     });
     return [
       make("h2", {}, "A detector for single photos"),
-      make("p", { class: "lead" }, "What these photos look like, kept in one file: it judges one new photo at a time, here or through the programming interface."),
+      make(
+        "p",
+        { class: "lead" },
+        "What these photos look like, kept in one file: it judges one new photo at a time, here or through the programming interface.",
+      ),
       form,
     ];
   }
 
   return { keys: {}, follow: () => {}, changed: () => exportPage(main, run), close: () => {} };
+}
+
+// What was decided, as the service notes it: JSON of plain values.
+function told(detail) {
+  const said = (value) =>
+    value === null ? "nothing" : typeof value === "object" ? JSON.stringify(value) : String(value);
+  return Object.entries(JSON.parse(detail))
+    .map(([name, value]) => `${name.replaceAll("_", " ")}: ${said(value)}`)
+    .join(", ");
 }

@@ -7,7 +7,8 @@ const BEYOND = 2; // rows kept ready above and below
 const SETTLED_MS = 90; // pictures wait until the hand rests, when it flies over them
 
 // `narrowest`: pixels of a card. `heightOf(width)`: of a card of that width. `fill(card, item, resting)`: show that item;
-// called again once the hand rests. Returns show(total), again() when items have changed, to(item), columns(), at().
+// called again once the hand rests. Returns show(total), again() when items have changed,
+// to(item) and what is current, in sight and focused.
 export function gridOf(list, { narrowest, heightOf, fill, chosen }) {
   const cards = new Map(); // item -> card
   const spare = [];
@@ -85,7 +86,12 @@ export function gridOf(list, { narrowest, heightOf, fill, chosen }) {
     frame ||= requestAnimationFrame(draw);
   }
 
+  // As many as before: the cards stay, and with them the focus.
   function show(count) {
+    if (count === total) {
+      again();
+      return;
+    }
     total = count;
     current = Math.min(current, Math.max(total - 1, 0));
     for (const card of cards.values()) {
@@ -134,6 +140,8 @@ export function gridOf(list, { narrowest, heightOf, fill, chosen }) {
     again,
     to,
     at: () => current,
+    inSight,
+    focused: () => list.contains(document.activeElement),
     columns: () => columns,
     close: () => {
       resized.disconnect();

@@ -36,7 +36,12 @@ export function histogramOf(verdict, noun, command) {
     ),
     slider,
     make("div", { class: "axis", "aria-hidden": "true" }, ...ticks(verdict.axis)),
-    make("p", { class: "ends", "aria-hidden": "true" }, make("span", {}, "like the others"), make("span", {}, "unlike the others")),
+    make(
+      "p",
+      { class: "ends", "aria-hidden": "true" },
+      make("span", {}, "like the others"),
+      make("span", {}, "unlike the others"),
+    ),
     make(
       "div",
       { class: "standing-threshold" },
@@ -49,7 +54,14 @@ export function histogramOf(verdict, noun, command) {
       make(
         "div",
         { class: "preview" },
-        make("p", {}, make("strong", {}, "Preview."), " The threshold of this run is ", make("span", { class: "value" }), "."),
+        make(
+          "p",
+          {},
+          make("strong", {}, "Preview."),
+          " The threshold of this run is ",
+          make("span", { class: "value" }),
+          ".",
+        ),
         command,
       ),
     ),
@@ -58,7 +70,12 @@ export function histogramOf(verdict, noun, command) {
 
 // The bars alone, as they stand in the large view as well.
 export function barsOf(verdict, highest, noun) {
-  const svg = shape("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "group", "aria-label": "Bars" });
+  const svg = shape("svg", {
+    viewBox: "0 0 100 100",
+    preserveAspectRatio: "none",
+    role: "group",
+    "aria-label": "Bars",
+  });
   const width = 100 / verdict.bars.length;
   for (const [i, count] of verdict.bars.entries()) {
     if (!count) continue;
@@ -90,7 +107,10 @@ function shape(tag, attributes) {
 
 function roundStep(rough) {
   const power = 10 ** Math.floor(Math.log10(rough));
-  return Math.max([1, 2, 5, 10].map((step) => step * power).find((step) => step >= rough * 0.999), 1);
+  return Math.max(
+    [1, 2, 5, 10].map((step) => step * power).find((step) => step >= rough * 0.999),
+    1,
+  );
 }
 
 function ticks([low, high]) {

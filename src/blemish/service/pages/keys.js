@@ -2,7 +2,14 @@
 import { alone, find, make } from "./dom.js";
 
 const LISTED = [
-  ["Everywhere", [["?", "these keys"], ["1 2 3 4", "photos, families, verdict, export of a run"], ["Esc", "close, or leave a field"]]],
+  [
+    "Everywhere",
+    [
+      ["?", "these keys"],
+      ["1 2 3 4", "photos, families, verdict, export of a run"],
+      ["Esc", "close, or leave a field"],
+    ],
+  ],
   [
     "Photos",
     [
@@ -16,9 +23,31 @@ const LISTED = [
       ["/", "search in the paths"],
     ],
   ],
-  ["Large view", [["+  -  0", "larger, smaller, whole photo"], ["Shift + arrows", "move what is enlarged"], ["Esc", "close"]]],
-  ["Families", [["j  k", "next, previous family"], ["d", "a defect"], ["v", "a variant, allowed"], ["u", "undo"]]],
-  ["Verdict", [["← →", "threshold down, up"], ["Home  End", "first, last"], ["Enter", "keep it"]]],
+  [
+    "Large view",
+    [
+      ["+  -  0", "larger, smaller, whole photo"],
+      ["Shift + arrows", "move what is enlarged"],
+      ["Esc", "close"],
+    ],
+  ],
+  [
+    "Families",
+    [
+      ["j  k", "next, previous family"],
+      ["d", "a defect"],
+      ["v", "a variant, allowed"],
+      ["u", "undo"],
+    ],
+  ],
+  [
+    "Verdict",
+    [
+      ["← →", "threshold down, up"],
+      ["Home  End", "first, last"],
+      ["Enter", "keep it"],
+    ],
+  ],
 ];
 
 let bound = {};
@@ -48,7 +77,11 @@ export function help() {
       "section",
       {},
       make("h3", {}, title),
-      make("dl", { class: "table" }, ...keys.flatMap(([key, what]) => [make("dt", {}, make("kbd", {}, key)), make("dd", {}, what)])),
+      make(
+        "dl",
+        { class: "table" },
+        ...keys.flatMap(([key, what]) => [make("dt", {}, make("kbd", {}, key)), make("dd", {}, what)]),
+      ),
     ),
   );
   const close = make("button", { type: "submit", autofocus: true }, "Close");

@@ -1,19 +1,18 @@
 // The large view of a run's photo: its places, what it was compared with, its families, and a person's word.
-import { get, send } from "./api.js";
+import { get } from "./api.js";
 import { go, state } from "./address.js";
 import { sentences } from "./calls.js";
-import { crop } from "./crop.js";
-import { alone, find, findAll, make } from "./dom.js";
+import { alone, find, make } from "./dom.js";
 import { fresh } from "./fragments.js";
 import { barsOf } from "./histogram.js";
-import { confirmed, notice, tried } from "./notices.js";
+import { tried } from "./notices.js";
+import { comparedOf, placesOf } from "./places.js";
 import { photoViewOf } from "./photo_view.js";
+import { teachingOf } from "./teaching.js";
 import { placed } from "./threshold.js";
 import { fixed, interval, plural } from "./words.js";
 
 const LONGEST = 1600; // pixels of the picture
-const SMALL = 384;
-const NEAREST = 6; // references shown
 
 // `context`: run, rows(), grid, said(row, call). Returns follow(pid), changed() and close().
 export function lookingAt({ run, rows, grid, said }) {
@@ -70,7 +69,9 @@ export function lookingAt({ run, rows, grid, said }) {
     const share = 100 * shown.found.reduce((sum, region) => sum + region.share, 0);
     const why = sentences([
       shown.reason,
-      shown.found.length ? `${plural(shown.found.length, "place")} marked, ${Number(share.toFixed(2))} % of the picture` : "",
+      shown.found.length
+        ? `${plural(shown.found.length, "place")} marked, ${Number(share.toFixed(2))} % of the picture`
+        : "",
     ]);
     view.judge(verdict, {
       call: shown.verdict,
@@ -85,26 +86,48 @@ export function lookingAt({ run, rows, grid, said }) {
       high: shown.high,
       threshold: placed(verdict, verdict.stops[verdict.chosen].value),
     });
-    beside.replaceChildren(words(), ...places(), ...compared(), teaching());
+    beside.replaceChildren(words(), ...placesOf(run, shown), comparedOf(run, shown), teachingOf(run, shown));
   }
 
   // A person's word
 
   function words() {
     const button = (call, text, key) => {
-      const each = make("button", { type: "button", "data-say": call ?? "", "aria-pressed": call ? String(shown.said === call) : null, title: key, disabled: call === null && !shown.said }, text);
+      const each = make(
+        "button",
+        {
+          type: "button",
+          "data-say": call ?? "",
+          "aria-pressed": call ? String(shown.said === call) : null,
+          title: key,
+          disabled: call === null && !shown.said,
+        },
+        text,
+      );
       each.addEventListener("click", () => mark(call));
       return each;
     };
     const families = shown.families.map((number) => {
-      const link = make("a", { class: "to-family", href: `#run=${run.id}&view=families&family=${number}` }, `family ${number}`);
+      const link = make(
+        "a",
+        { class: "to-family", href: `#run=${run.id}&view=families&family=${number}` },
+        `family ${number}`,
+      );
       return make("span", {}, link, " ");
     });
     return make(
       "section",
       { "aria-label": "Your word" },
-      make("div", { class: "row say" }, button("defect", "Defect", "d"), button("good", "Good", "g"), button(null, "Undo", "u")),
-      shown.said ? make("p", { class: "muted said-of" }, `Said to be ${shown.said === "good" ? "good" : "defective"}.`) : null,
+      make(
+        "div",
+        { class: "row say" },
+        button("defect", "Defect", "d"),
+        button("good", "Good", "g"),
+        button(null, "Undo", "u"),
+      ),
+      shown.said
+        ? make("p", { class: "muted said-of" }, `Said to be ${shown.said === "good" ? "good" : "defective"}.`)
+        : null,
       families.length ? make("p", { class: "muted" }, "Member of ", ...families) : null,
     );
   }
@@ -116,79 +139,6 @@ export function lookingAt({ run, rows, grid, said }) {
     shown.said = row.said;
     judge();
     find(`[data-say="${call ?? "defect"}"]`, beside)?.focus();
-  }
-
-  // Its places
-
-  function places() {
-    if (!shown.found.length) return [];
-    const lines = shown.found.slice(0, NEAREST).map((region) => {
-      const box = { left: region.left / shown.width, top: region.top / shown.height, right: region.right / shown.width, bottom: region.bottom / shown.height };
-      const picture = crop(run.picture(shown.pid, SMALL), shown.width / shown.height, box, "");
-      const size = `${region.right - region.left} × ${region.bottom - region.top} px`;
-      const at = `at ${region.left}, ${region.top}`;
-      return make("li", {}, make("span", { class: "frame" }, picture), make("span", {}, size, make("br"), make("span", { class: "muted" }, `${at} · peak ${fixed(region.peak, run.verdict.digits)}`)));
-    });
-    return [make("section", {}, make("h3", {}, "Places, worst first"), make("ul", { class: "places" }, ...lines))];
-  }
-
-  // What it was compared with
-
-  function compared() {
-    const title = make("h3", {}, "What it was compared with");
-    if (!shown.nearest.length) return [make("section", {}, title, make("p", { class: "muted" }, shown.nearest_missing))];
-    const aspect = shown.width / shown.height;
-    const lines = shown.nearest.slice(0, NEAREST).map((reference) => {
-      const here = crop(run.picture(shown.pid, SMALL), aspect, reference.box, "Here");
-      const there = crop(run.picture(reference.pid, SMALL), aspect, reference.box_there, `Its nearest look-alike, on ${reference.path}`);
-      const link = make("a", { href: `#run=${run.id}&photo=${reference.pid}`, title: `Open ${reference.path}` }, make("span", { class: "frame" }, there));
-      link.addEventListener("click", (event) => {
-        event.preventDefault();
-        go({ photo: reference.pid });
-      });
-      return make(
-        "li",
-        {},
-        make("span", { class: "frame" }, here),
-        make("span", { class: "muted", "aria-hidden": "true" }, "→"),
-        link,
-        make("span", {}, make("bdi", { class: "file" }, reference.path), make("br"), make("span", { class: "muted" }, `distance ${reference.distance.toPrecision(3)}${reference.counts ? "" : ", not counted: a recurring flaw"}`)),
-      );
-    });
-    return [make("section", {}, title, make("ul", { class: "places references" }, ...lines))];
-  }
-
-  // Teaching
-
-  function teaching() {
-    const good = make("button", { type: "button" }, "Learn it as good");
-    const flaw = make("button", { type: "button", disabled: !shown.found.length }, "Learn its worst place as a flaw");
-    const undo = make("button", { type: "button" }, "Unlearn all");
-    good.addEventListener("click", () => teach({ good: [shown.pid], defects: [] }));
-    flaw.addEventListener("click", () => {
-      const { left, top, right, bottom } = shown.found[0];
-      teach({ good: [], defects: [{ pid: shown.pid, box: [left, top, right, bottom] }] });
-    });
-    undo.addEventListener("click", async () => {
-      if (!(await confirmed("Forget all examples that this run was taught?", "Forget them"))) return;
-      if (await tried(() => send("POST", `runs/${run.id}/teach/undo`))) notice("The examples are forgotten.");
-    });
-    const taught = Object.values(run.result.taught ?? {}).some(Boolean);
-    return make(
-      "details",
-      { class: "teaching" },
-      make("summary", {}, "Teach by this photo"),
-      make("p", { class: "muted" }, "All photos are scored again: what looks like it scores lower, or like the flaw higher. This takes a moment."),
-      make("div", { class: "row" }, good, flaw, ...(taught ? [undo] : [])),
-    );
-  }
-
-  async function teach(lesson) {
-    const buttons = findAll(".teaching button", beside);
-    for (const each of buttons) each.disabled = true;
-    const told = await tried(() => send("POST", `runs/${run.id}/teach`, lesson));
-    for (const each of buttons) each.disabled = false;
-    if (told) notice(told.sentence);
   }
 
   // Moving on

@@ -1,30 +1,32 @@
 // A run's photos: the sentence, counts to filter by, the toolbar, and the grid, most anomalous first.
 import { go, state } from "./address.js";
-import { showBadge } from "./calls.js";
-import { find, findAll, make } from "./dom.js";
+import { fillCard, frameOf, TEXT } from "./card.js";
+import { find, make } from "./dom.js";
 import { gridOf } from "./grid.js";
 import { lookingAt } from "./looking.js";
 import { problem } from "./notices.js";
-import { gradient } from "./ramp.js";
 import { rowsOf } from "./rows.js";
 import { say } from "./saying.js";
-import { placed, stretch } from "./threshold.js";
 import { countsOf, warningsOf } from "./standing.js";
+import { setHeat, toolbarOf } from "./toolbar.js";
 import { volumesLooked } from "./volume_page.js";
-import { fixed, plural } from "./words.js";
+import { plural } from "./words.js";
 
 const NARROWEST = { photos: 200, volumes: 360 }; // pixels of a card
-const TEXT = 88; // pixels below its picture
-const [SMALL, LARGE] = [384, 1600]; // pixels of pictures
 const WAIT_MS = 200; // after the last letter of a search
 
 export function photosPage(main, run) {
   const volumes = run.result.kind === "volumes";
   const noun = volumes ? "volume" : "photo";
   const frame = volumes ? 660 / 270 : frameOf(run.result.shape);
-  const tools = toolbar(run, noun);
+  const tools = toolbarOf(run, noun);
   const list = make("ol", { class: "grid virtual", "aria-label": `${noun}s, most anomalous first` });
-  const none = make("p", { class: "none", hidden: true }, `No ${noun} matches. `, make("button", { type: "button" }, "Show all"));
+  const none = make(
+    "p",
+    { class: "none", hidden: true },
+    `No ${noun} matches. `,
+    make("button", { type: "button" }, "Show all"),
+  );
   const head = make("div", { class: "standing-line" });
   main.replaceChildren(head, tools, make("section", { id: "photos", "aria-label": "Photos" }, list, none));
   list.style.setProperty("--frame", frame);
@@ -46,7 +48,9 @@ export function photosPage(main, run) {
     before?.close();
     rows = mine;
     try {
+      const [first, end] = grid.inSight();
       await mine.first();
+      await Promise.all([first, end - 1, grid.at()].map(mine.later)); // so that what is in sight does not blink
     } catch (error) {
       problem(error);
       return;
@@ -99,7 +103,7 @@ export function photosPage(main, run) {
     large.changed();
   }
 
-  const steps = (by) => () => grid.to(grid.at() + by);
+  const steps = (by) => () => grid.to(grid.focused() ? grid.at() + by : grid.at());
   const columns = (sign) => () => grid.to(grid.at() + sign * grid.columns());
   const keys = {
     j: steps(1),
@@ -151,127 +155,4 @@ export function photosPage(main, run) {
       large.close();
     },
   };
-}
-
-// Width over height of the frames: the working size's, within what makes an even page.
-function frameOf([height, width]) {
-  return Math.min(Math.max(width / height, 0.75), 1.8);
-}
-
-function setHeat(mode) {
-  document.documentElement.dataset.heat = mode;
-  for (const each of findAll("[name=heat]")) each.checked = each.value === mode;
-}
-
-function toolbar(run, noun) {
-  const modes = [
-    ["always", "Always"],
-    ["hover", "On hover"],
-    ["never", "Never"],
-  ].map(([mode, words]) =>
-    make(
-      "label",
-      {},
-      make("input", { type: "radio", name: "heat", value: mode, checked: mode === document.documentElement.dataset.heat }),
-      make("span", {}, words),
-    ),
-  );
-  const now = getComputedStyle(document.documentElement).getPropertyValue("--strength") || 1;
-  const opacity = make("input", { id: "opacity", type: "range", min: 10, max: 100, step: 5, value: Math.round(100 * now) });
-  const field = make("input", {
-    id: "filter",
-    type: "search",
-    placeholder: "part of a file path",
-    autocomplete: "off",
-    spellcheck: "false",
-    value: state().q ?? "",
-  });
-  const { colours } = run.result.colour_scale;
-  const bar = make("span", {
-    class: "ramp",
-    role: "img",
-    "aria-label": "Colour scale from clear, usual, through violet to yellow, unusual",
-    style: { "--ramp": gradient(colours) },
-  });
-  const form = make(
-    "form",
-    { class: "toolbar", "aria-label": "What is shown" },
-    make("label", { class: "filter", title: "/" }, "Search", field),
-    ...(noun === "photo"
-      ? [
-          make("fieldset", { class: "modes", title: "o" }, make("legend", {}, "Heat"), ...modes),
-          make("label", { class: "strength" }, "Opacity", opacity),
-        ]
-      : []),
-    make("p", { class: "legend" }, make("span", {}, "usual"), bar, make("span", {}, "unusual")),
-    make(
-      "p",
-      { class: "shown", role: "status" },
-      make("span", { id: "shown" }),
-      make("button", { type: "button", id: "clear", hidden: true }, "Show all"),
-    ),
-  );
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", (event) => event.target.name === "heat" && setHeat(event.target.value));
-  opacity.addEventListener("input", () =>
-    document.documentElement.style.setProperty("--strength", opacity.value / 100),
-  );
-  return form;
-}
-
-function cardParts(card, noun) {
-  if (card.firstChild) return;
-  const pictures =
-    noun === "photo"
-      ? make("span", { class: "photo" }, make("img", { class: "picture", alt: "" }), make("img", { class: "heat", alt: "" }))
-      : make("img", { class: "picture", alt: "" });
-  card.append(
-    make("button", { type: "button", class: noun === "photo" ? "open" : "slices" }, pictures),
-    make("span", { class: "level", "aria-hidden": "true" }, make("span"), make("span", { class: "tick" }), make("span", { class: "interval" })),
-    make("p", { class: "numbers" }, make("span", { class: "rank" }), make("span", { class: "score", title: "Score" })),
-    make("p", { class: "verdict" }, make("span", { class: "call" }), make("span", { class: "said" }), make("span", { class: "families-of" })),
-    make("p", { class: "path" }, make("bdi")),
-  );
-}
-
-function fillCard(card, row, run, noun, resting) {
-  cardParts(card, noun);
-  card.classList.toggle("waiting", !row);
-  const images = findAll("img", card);
-  if (!row) {
-    for (const image of images) image.removeAttribute("src");
-    return;
-  }
-  const { verdict } = run;
-  const heat = noun === "photo" ? run.heat(row.pid) : null;
-  for (const [image, address] of [[images[0], run.picture(row.pid, noun === "photo" ? SMALL : LARGE)], [images[1], heat]]) {
-    if (!image || image.getAttribute("src") === address) continue;
-    if (resting) image.src = address;
-    else image.removeAttribute("src");
-  }
-  images[0].alt = `${noun === "photo" ? "Photo" : "Three slices of"} ${row.path}`;
-  const score = fixed(row.score, verdict.digits);
-  const button = find("button", card);
-  button.setAttribute("aria-label", `Open ${noun} ${row.rank}, ${row.path}, score ${score}, ${row.verdict}`);
-  if (noun === "photo") {
-    const [aspect, frame] = [row.width / row.height, frameOf(run.result.shape)];
-    const photo = find(".photo", card);
-    photo.style.setProperty("--w", `${100 * Math.min(1, aspect / frame)}%`);
-    photo.style.setProperty("--h", `${100 * Math.min(1, frame / aspect)}%`);
-  }
-  const [level, tick, whisker] = find(".level", card).children;
-  level.style.width = `${placed(verdict, row.score)}%`;
-  tick.style.left = `${placed(verdict, verdict.stops[verdict.chosen].value)}%`;
-  whisker.hidden = row.low === null || row.high === null;
-  if (!whisker.hidden) stretch(whisker, verdict, row.low, row.high);
-  find(".rank", card).textContent = row.rank;
-  find(".score", card).textContent = score;
-  showBadge(find(".call", card), row.verdict);
-  find(".said", card).textContent = row.said ? `said: ${row.said}` : "";
-  card.dataset.pid = row.pid;
-  card.dataset.call = row.verdict;
-  const chips = row.family ? [make("a", { class: "to-family", href: `#family=${row.family}`, "data-family": row.family, tabindex: -1 }, `family ${row.family}`)] : [];
-  find(".families-of", card).replaceChildren(...chips);
-  find(".path bdi", card).textContent = row.path;
-  find(".path", card).title = row.path;
 }

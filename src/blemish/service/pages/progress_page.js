@@ -5,7 +5,12 @@ import { find, make } from "./dom.js";
 import { tried } from "./notices.js";
 import { span } from "./words.js";
 
-const TITLES = { queued: "Waiting for its turn", running: "Scanning", failed: "The scan failed", cancelled: "The scan was stopped" };
+const TITLES = {
+  queued: "Waiting for its turn",
+  running: "Scanning",
+  failed: "The scan failed",
+  cancelled: "The scan was stopped",
+};
 
 export function progressPage(main, run) {
   const title = make("h1", { class: "short" });
@@ -15,7 +20,18 @@ export function progressPage(main, run) {
   const error = make("p", { class: "problem", hidden: true });
   const cancel = make("button", { type: "button" }, "Stop");
   const resume = make("button", { type: "button", class: "primary" }, "Go on");
-  main.replaceChildren(make("section", { class: "progress" }, title, stage, bar, numbers, error, make("div", { class: "row" }, cancel, resume)));
+  main.replaceChildren(
+    make(
+      "section",
+      { class: "progress" },
+      title,
+      stage,
+      bar,
+      numbers,
+      error,
+      make("div", { class: "row" }, cancel, resume),
+    ),
+  );
 
   function show() {
     const { state, stage: doing, done, total, eta_s: left, error: why } = run.info;
@@ -27,20 +43,27 @@ export function progressPage(main, run) {
     if (going && total) bar.value = done / total;
     else bar.removeAttribute("value");
     const about = left === null || left === undefined ? "" : `  ·  about ${span(left)} left in this step`;
-    numbers.textContent = going && total ? `${done} of ${total}${about}` : state === "queued" ? "One scan runs at a time." : state === "cancelled" ? "What it has done is kept: it goes on from there." : "";
+    numbers.textContent =
+      going && total
+        ? `${done} of ${total}${about}`
+        : state === "queued"
+          ? "One scan runs at a time."
+          : state === "cancelled"
+            ? "What it has done is kept: it goes on from there."
+            : "";
     error.hidden = state !== "failed";
     error.textContent = why;
+    const held = [cancel, resume].includes(document.activeElement);
     cancel.hidden = !going && state !== "queued";
     resume.hidden = state !== "failed" && state !== "cancelled";
     resume.textContent = state === "failed" ? "Try again" : "Go on";
+    if (held) find("button:not([hidden])", main)?.focus(); // the one that had the focus may be gone
   }
 
   async function act(what) {
-    const focused = document.activeElement === cancel || document.activeElement === resume;
     const info = await tried(() => send("POST", `runs/${run.id}/${what}`));
     if (info) run.info = info;
     show();
-    if (focused) find("button:not([hidden])", main)?.focus();
   }
 
   cancel.addEventListener("click", () => act("cancel"));

@@ -4,7 +4,7 @@ import { callsAt, counted, showBadge, showSentence, why } from "./calls.js";
 import { alone, copy, find, findAll, make } from "./dom.js";
 import { outline } from "./outlines.js";
 import { photoViewOf } from "./photo_view.js";
-import { colourBars, placed, readyBars, stretch, thresholdOf } from "./threshold.js";
+import { colourBars, readyBars, stretch, thresholdOf } from "./threshold.js";
 
 const verdict = JSON.parse(find("#verdict")?.textContent ?? "null"); // null: scanned without one
 const cards = findAll(".card");
@@ -257,7 +257,10 @@ function reserve() {
   const room = find("#sentence").cloneNode(true);
   room.id = "";
   room.setAttribute("aria-hidden", "true");
-  showSentence(room, sentences.reduce((longest, each) => (each.length > longest.length ? each : longest)));
+  showSentence(
+    room,
+    sentences.reduce((longest, each) => (each.length > longest.length ? each : longest)),
+  );
   find(".sentence").append(room);
   const digits = `${photos.length}`.length;
   for (const each of findAll(".count strong")) each.style.minWidth = `${digits}ch`;

@@ -11,10 +11,21 @@ export function folderChooser() {
     const title = make("h2", { id: "folders-title" }, "A folder of the server");
     const where = make("p", { class: "path" }, make("bdi"));
     const list = make("ul", { class: "folders" });
-    const scan = make("button", { type: "submit", value: "scan", class: "primary", disabled: true }, "Scan this folder");
+    const scan = make(
+      "button",
+      { type: "submit", value: "scan", class: "primary", disabled: true },
+      "Scan this folder",
+    );
     const up = make("button", { type: "button", disabled: true }, "Up");
     const cancel = make("button", { type: "submit", value: "" }, "Cancel");
-    const form = make("form", { method: "dialog" }, title, where, list, make("div", { class: "row" }, up, cancel, scan));
+    const form = make(
+      "form",
+      { method: "dialog" },
+      title,
+      where,
+      list,
+      make("div", { class: "row" }, up, cancel, scan),
+    );
     const dialog = make("dialog", { class: "small", "aria-labelledby": "folders-title" }, form);
     let now = null;
 

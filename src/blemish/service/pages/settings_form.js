@@ -3,7 +3,12 @@ import { find, make } from "./dom.js";
 
 export function settingsForm() {
   const choice = (id, words, options) =>
-    make("label", {}, words, make("select", { id }, ...options.map(([value, text]) => make("option", { value }, text))));
+    make(
+      "label",
+      {},
+      words,
+      make("select", { id }, ...options.map(([value, text]) => make("option", { value }, text))),
+    );
   const element = make(
     "details",
     { class: "settings" },
@@ -26,14 +31,28 @@ export function settingsForm() {
         ["", "its most unusual place"],
         ["excess", "above what is usual at that place"],
       ]),
-      make("label", {}, "Share of defects, if known", make("span", {}, make("input", { type: "number", id: "set-share", min: 0, max: 100, step: "any", placeholder: "unknown" }), " %")),
+      make(
+        "label",
+        {},
+        "Share of defects, if known",
+        make(
+          "span",
+          {},
+          make("input", { type: "number", id: "set-share", min: 0, max: 100, step: "any", placeholder: "unknown" }),
+          " %",
+        ),
+      ),
     ),
   );
   const value = (id) => find(`#${id}`, element).value;
 
   // Only what was said.
   function values() {
-    const said = { size: Number(value("set-size")) || undefined, families: value("set-families") || undefined, image_score: value("set-score") || undefined };
+    const said = {
+      size: Number(value("set-size")) || undefined,
+      families: value("set-families") || undefined,
+      image_score: value("set-score") || undefined,
+    };
     if (value("set-share") !== "") said.verdict = { expect_defects: Number(value("set-share")) / 100 };
     return said;
   }

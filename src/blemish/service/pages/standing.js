@@ -8,9 +8,23 @@ const WORDS = { blemished: "blemished", unsure: "need a look", ok: "ok" };
 export function countsOf(run, chosen, act) {
   const box = make("div", { class: "counts" });
   for (const [call, words] of Object.entries(WORDS)) {
-    const inside = [make("strong", {}, String(run.result.counts[call])), " ", make("span", { class: `call ${call}` }, words)];
+    const inside = [
+      make("strong", {}, String(run.result.counts[call])),
+      " ",
+      make("span", { class: `call ${call}` }, words),
+    ];
     const button = act
-      ? make("button", { type: "button", class: "count", "data-call": call, "aria-pressed": String(call === chosen), title: "Show only these" }, ...inside)
+      ? make(
+          "button",
+          {
+            type: "button",
+            class: "count",
+            "data-call": call,
+            "aria-pressed": String(call === chosen),
+            title: "Show only these",
+          },
+          ...inside,
+        )
       : make("p", { class: "count", "data-call": call }, ...inside);
     if (act) button.addEventListener("click", () => act(call));
     box.append(button);
@@ -25,7 +39,10 @@ export function showCounts(box, counts) {
 export function warningsOf(run) {
   const { warnings, counts } = run.result;
   const told = [...warnings];
-  if (counts.unreadable) told.push(`${plural(counts.unreadable, "file")} could not be read and ${counts.unreadable === 1 ? "was" : "were"} left out`);
+  if (counts.unreadable)
+    told.push(
+      `${plural(counts.unreadable, "file")} could not be read and ${counts.unreadable === 1 ? "was" : "were"} left out`,
+    );
   if (!told.length) return [];
   const lines = told.map((each) => make("li", {}, each[0].toUpperCase() + each.slice(1).replace(/\.$/, "") + "."));
   return [

@@ -1,21 +1,36 @@
 // Where everything begins: photos are dropped or chosen and scanned at once; what was scanned before; detectors.
 import { get, send } from "./api.js";
-import { go, hash } from "./address.js";
+import { go } from "./address.js";
 import { find, make } from "./dom.js";
-import { confirmed, notice, problem, tried } from "./notices.js";
+import { notice, problem, tried } from "./notices.js";
 import { folderChooser } from "./server_folders.js";
 import { settingsForm } from "./settings_form.js";
+import { detectorsTable, runsTable } from "./start_lists.js";
 import { chosen, dropped, sent } from "./upload.js";
-import { bytes, moment, plural } from "./words.js";
+import { bytes, plural } from "./words.js";
 
-const STATES = { queued: "waits", running: "is being scanned", done: "done", failed: "failed", cancelled: "cancelled" };
 const AGAIN_MS = 3000; // until runs that are scanned are looked at again
 
 export async function startPage(main) {
   const limits = await get("limits");
   const settings = settingsForm();
-  const folder = make("input", { type: "file", class: "visually-hidden", tabindex: -1, "aria-label": "A folder of photos", webkitdirectory: true, multiple: true, id: "folder" });
-  const files = make("input", { type: "file", class: "visually-hidden", tabindex: -1, "aria-label": "Photos, or a zip of them", multiple: true, id: "files" });
+  const folder = make("input", {
+    type: "file",
+    class: "visually-hidden",
+    tabindex: -1,
+    "aria-label": "A folder of photos",
+    webkitdirectory: true,
+    multiple: true,
+    id: "folder",
+  });
+  const files = make("input", {
+    type: "file",
+    class: "visually-hidden",
+    tabindex: -1,
+    "aria-label": "Photos, or a zip of them",
+    multiple: true,
+    id: "files",
+  });
   const chooseFolder = make("button", { type: "button", class: "primary" }, "Choose a folder");
   const chooseFiles = make("button", { type: "button" }, "Photos or a zip");
   const onServer = make("button", { type: "button", hidden: !limits.roots.length }, "A folder of the server");
@@ -24,7 +39,11 @@ export async function startPage(main) {
     "section",
     { class: "drop", "aria-label": "New scan" },
     make("p", { class: "big" }, "Drop a folder of photos here"),
-    make("p", { class: "muted" }, `or a zip, or brain volumes (NIfTI, DICOM). They are kept by this service only; up to ${plural(limits.files, "file")}, ${bytes(limits.file)} each.`),
+    make(
+      "p",
+      { class: "muted" },
+      `or a zip, or brain volumes (NIfTI, DICOM). They are kept by this service only; up to ${plural(limits.files, "file")}, ${bytes(limits.file)} each.`,
+    ),
     make("div", { class: "row" }, chooseFolder, chooseFiles, onServer),
     folder,
     files,
@@ -36,22 +55,35 @@ export async function startPage(main) {
   let timer = 0;
   main.replaceChildren(
     make("h1", { class: "short" }, "What is wrong with these parts?"),
-    make("p", { class: "lead" }, "The photos of a folder are compared with each other: what differs stands out, and what keeps coming back is asked about. No labels, no training."),
+    make(
+      "p",
+      { class: "lead" },
+      "The photos of a folder are compared with each other: what differs stands out, and what keeps coming back is asked about. No labels, no training.",
+    ),
     drop,
     settings.element,
     make("section", { "aria-labelledby": "runs-title" }, make("h2", { id: "runs-title" }, "Scans"), runs),
-    make("section", { "aria-labelledby": "detectors-title" }, make("h2", { id: "detectors-title" }, "Detectors"), detectors),
+    make(
+      "section",
+      { "aria-labelledby": "detectors-title" },
+      make("h2", { id: "detectors-title" }, "Detectors"),
+      detectors,
+    ),
   );
 
   async function take(given) {
     drop.classList.add("busy");
     const buttons = [chooseFolder, chooseFiles, onServer];
     for (const each of buttons) each.disabled = true;
-    const told = (done, total) => (progress.textContent = `Sending: ${Math.round((100 * done) / total)} % of ${bytes(total)}`);
+    const told = (done, total) =>
+      (progress.textContent = `Sending: ${Math.round((100 * done) / total)} % of ${bytes(total)}`);
     progress.textContent = "Looking at what was given…";
     const run = await tried(async () => {
       const { dataset, refused } = await sent(given, told);
-      if (!dataset.photos) throw new Error(`None of the files is a photo or a volume. ${refused[0] ? `${refused[0].path}: ${refused[0].reason}` : ""}`);
+      if (!dataset.photos)
+        throw new Error(
+          `None of the files is a photo or a volume. ${refused[0] ? `${refused[0].path}: ${refused[0].reason}` : ""}`,
+        );
       if (refused.length) notice(`${plural(refused.length, "file")} refused: ${refused[0].path}: ${refused[0].reason}`);
       return start(dataset);
     });
@@ -80,47 +112,14 @@ export async function startPage(main) {
     if (closed) return;
     const [known, made] = found;
     const focused = document.activeElement?.dataset?.key;
-    runs.replaceChildren(...(known.length ? [runsTable(known)] : [make("p", { class: "muted" }, "None yet.")]));
-    detectors.replaceChildren(...(made.length ? [detectorsTable(made)] : [make("p", { class: "muted" }, "None yet: a finished scan can be made into one, under Export.")]));
+    runs.replaceChildren(...(known.length ? [runsTable(known, list)] : [make("p", { class: "muted" }, "None yet.")]));
+    detectors.replaceChildren(
+      ...(made.length
+        ? [detectorsTable(made)]
+        : [make("p", { class: "muted" }, "None yet: a finished scan can be made into one, under Export.")]),
+    );
     if (focused) find(`[data-key="${focused}"]`, main)?.focus();
     if (known.some(({ state }) => state === "queued" || state === "running")) timer = setTimeout(list, AGAIN_MS);
-  }
-
-  function runsTable(known) {
-    const rows = known.map((run) => {
-      const remove = make("button", { type: "button", "aria-label": `Remove the scan of ${run.name}`, "data-key": `remove ${run.id}` }, "Remove");
-      remove.addEventListener("click", async () => {
-        if (!(await confirmed(`Remove the scan “${run.name}” and all that was decided about it? Uploaded photos go with it.`, "Remove it"))) return;
-        await tried(() => removed(run));
-        list();
-      });
-      const open = make("a", { href: hash({ run: run.id }), "data-key": run.id }, make("bdi", {}, run.name));
-      return make(
-        "tr",
-        {},
-        make("td", {}, open),
-        make("td", { class: "muted" }, moment(run.created)),
-        make("td", { class: `state ${run.state}` }, run.state === "running" && run.total ? `${STATES.running}: ${run.stage} ${Math.round((100 * run.done) / run.total)} %` : STATES[run.state]),
-        make("td", { class: "words" }, run.state === "failed" ? run.error : run.state === "done" ? run.message : ""),
-        make("td", {}, remove),
-      );
-    });
-    const names = ["Scan", "Begun", "State", "What came of it", ""];
-    return make("table", { class: "rows" }, make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, ...rows));
-  }
-
-  async function removed(run) {
-    if (run.state === "queued" || run.state === "running") await send("POST", `runs/${run.id}/cancel`);
-    await send("DELETE", `runs/${run.id}`);
-    const others = (await get("runs")).some(({ dataset }) => dataset === run.dataset);
-    if (!others) await send("DELETE", `datasets/${run.dataset}`);
-  }
-
-  function detectorsTable(made) {
-    const rows = made.map((detector) =>
-      make("tr", {}, make("td", {}, make("a", { href: hash({ detector: detector.id }) }, make("bdi", {}, detector.name))), make("td", { class: "muted" }, moment(detector.created)), make("td", {}, detector.meaning)),
-    );
-    return make("table", { class: "rows" }, make("thead", {}, make("tr", {}, ...["Detector", "Made", "Meaning"].map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, ...rows));
   }
 
   chooseFolder.addEventListener("click", () => folder.click());

@@ -6,7 +6,7 @@ const FILES = 50; // of one request
 
 // All files of a drop, as {file, path}. Must be called while the event is handled: what was dropped is gone afterwards.
 export function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
   const root = entries.length === 1 && entries[0].isDirectory ? entries[0].name : "";
   return { name: root, files: Promise.all(entries.map((entry) => within(entry, ""))).then((found) => found.flat()) };
 }
@@ -37,8 +37,12 @@ async function within(entry, above) {
 // in bytes. Returns the data set and what was refused.
 export async function sent({ name, files }, told) {
   const all = (await files).filter(({ path }) => !path.split("/").some((part) => part.startsWith(".")));
-  if (!all.length) throw new Error("There is no file in what was given. Give a folder of photos, photos, or a zip of them.");
-  const within = all.map(({ file, path }) => ({ file, path: name && path.startsWith(`${name}/`) ? path.slice(name.length + 1) : path }));
+  if (!all.length)
+    throw new Error("There is no file in what was given. Give a folder of photos, photos, or a zip of them.");
+  const within = all.map(({ file, path }) => ({
+    file,
+    path: name && path.startsWith(`${name}/`) ? path.slice(name.length + 1) : path,
+  }));
   const total = within.reduce((sum, { file }) => sum + file.size, 0) || 1;
   const title = name || (all.length === 1 ? all[0].path.replace(/\.zip$/i, "") : `${all.length} files`);
   let dataset = await send("POST", "datasets", { name: title.slice(0, 120) });

@@ -1,7 +1,7 @@
 // The verdict of a run: histogram with a threshold to move, what each one means, and which to keep.
 import { send } from "./api.js";
 import { callsAt, counted, showSentence } from "./calls.js";
-import { find, findAll, make } from "./dom.js";
+import { findAll, make } from "./dom.js";
 import { barAt, histogramOf } from "./histogram.js";
 import { notice, tried } from "./notices.js";
 import { countsOf, showCounts } from "./standing.js";
@@ -14,8 +14,16 @@ export function verdictPage(main, run) {
 
   function draw() {
     const { verdict } = run;
-    const sentence = make("h1", { id: "sentence" }, ...["head", "mark", "tail"].map((part) => make("span", { class: part })));
-    const room = make("h1", { "aria-hidden": "true" }, ...["head", "mark", "tail"].map((part) => make("span", { class: part })));
+    const sentence = make(
+      "h1",
+      { id: "sentence" },
+      ...["head", "mark", "tail"].map((part) => make("span", { class: part })),
+    );
+    const room = make(
+      "h1",
+      { "aria-hidden": "true" },
+      ...["head", "mark", "tail"].map((part) => make("span", { class: part })),
+    );
     const longest = verdict.stops.map((stop) => stop.sentence).reduce((a, b) => (b.length > a.length ? b : a));
     showSentence(room, longest);
     const counts = countsOf(run, null, null);
@@ -67,7 +75,14 @@ export function verdictPage(main, run) {
 
   function alarms(verdict) {
     const now = verdict.asked?.max_false_alarms;
-    const field = make("input", { type: "number", id: "false-alarms", min: 0, max: 100, step: "any", value: now === null || now === undefined ? 1 : 100 * now });
+    const field = make("input", {
+      type: "number",
+      id: "false-alarms",
+      min: 0,
+      max: 100,
+      step: "any",
+      value: now === null || now === undefined ? 1 : 100 * now,
+    });
     const form = make(
       "form",
       { class: "row alarms" },

@@ -13,7 +13,9 @@ function niivueLoaded() {
   loaded ??= new Promise((done, failed) => {
     const script = make("script", { src: "/vendor/niivue.umd.js" });
     script.addEventListener("load", done);
-    script.addEventListener("error", () => failed(new Error("The viewer of volumes could not be loaded. Load this page again.")));
+    script.addEventListener("error", () =>
+      failed(new Error("The viewer of volumes could not be loaded. Load this page again.")),
+    );
     document.head.append(script);
   });
   return loaded;
@@ -37,7 +39,9 @@ export function volumesLooked({ run, rows, grid }) {
     if (Number(pid) === shown) return;
     const mine = ++turn;
     if (!webgl()) {
-      problem("This browser has no WebGL 2, so volumes cannot be opened here. Download the maps under Export and open them in a viewer of your own.");
+      problem(
+        "This browser has no WebGL 2, so volumes cannot be opened here. Download the maps under Export and open them in a viewer of your own.",
+      );
       go({ photo: null }, true);
       return;
     }
@@ -59,13 +63,18 @@ export function volumesLooked({ run, rows, grid }) {
       total: run.result.photos - run.result.counts.unreadable,
       path: detail.path,
       score: fixed(detail.score, digits),
-      interval: detail.low === null || detail.high === null ? "" : `${fixed(detail.low, digits)} to ${fixed(detail.high, digits)}`,
+      interval:
+        detail.low === null || detail.high === null
+          ? ""
+          : `${fixed(detail.low, digits)} to ${fixed(detail.high, digits)}`,
       call: detail.verdict,
       peak: detail.peak_mm,
       first: item === 0,
       last: item !== null && item + 1 === rows().total(),
       copies: () =>
-        Promise.all(["volume.nii.gz", "volume-map.nii.gz"].map((name) => base64(`runs/${run.id}/photos/${detail.pid}/${name}`))),
+        Promise.all(
+          ["volume.nii.gz", "volume-map.nii.gz"].map((name) => base64(`runs/${run.id}/photos/${detail.pid}/${name}`)),
+        ),
     });
   }
 
