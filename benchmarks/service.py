@@ -25,7 +25,7 @@ from PIL import Image
 
 PHOTOS, SCANNED = 5000, 400
 CONNECTIONS = 50
-BATCH = 500
+SMALL = {"backbone": "mock", "families": "off", "size": 32, "subset": 100}  # a scan that takes little time
 PAGES = {
     "a page of the grid (200 rows)": "wrk.path .. math.random(0, 4800)",
     "the verdict with its stops": "wrk.path",
@@ -62,7 +62,7 @@ def main() -> None:
 def _measure(http: httpx.Client, folder: Path, port: int, seconds: int) -> None:
     _until_it_answers(http)
     http.headers["X-Blemish"] = "1"
-    shown = _scan(http, _photos(folder / "shown", PHOTOS, 48), {"backbone": "mock", "families": "off", "size": 32, "subset": 100})
+    shown = _scan(http, _photos(folder / "shown", PHOTOS, 48), SMALL)
     _wait(http, shown)
     base = f"/api/runs/{shown}"
     paths = dict(zip(PAGES, (f"{base}/photos?limit=200&offset=", f"{base}/verdict", f"{base}/photos/"), strict=True))

@@ -11,7 +11,7 @@ import pytest
 import blemish
 from blemish.errors import InputError
 from blemish.rejudging import export, rejudge
-from blemish.reopening import reopen
+from blemish.rereading import reread
 from blemish.reviewed import read
 from blemish.reviewing import review
 from blemish.run import read_rows
@@ -41,8 +41,8 @@ def calls(run: Path) -> dict[str, tuple[str | None, str]]:
     return {photo.path: (photo.verdict, photo.reason) for photo in read_rows(run)}
 
 
-def test_a_run_reopened_says_what_it_said(fresh: Path) -> None:
-    opened = reopen(fresh).result
+def test_a_run_read_again_says_what_it_said(fresh: Path) -> None:
+    opened = reread(fresh).result
     assert list(opened.photos) == read_rows(fresh)
     manifest = json.loads((fresh / "run.json").read_text())
     assert json.loads(json.dumps(opened.manifest)) == manifest
@@ -58,7 +58,7 @@ def test_a_word_overrules_the_call_of_its_photo_only(run: Path) -> None:
         path: said for path, said in before.items() if path not in (worst, ok)
     }
     assert result.judgement is not None
-    assert result.judgement.threshold == reopen(run).result.judgement.threshold  # type: ignore[union-attr]
+    assert result.judgement.threshold == reread(run).result.judgement.threshold  # type: ignore[union-attr]
     assert [photo.score for photo in read_rows(run)] == [photo.score for photo in rows]
     assert (run / "masks" / f"{ok}.png").is_file()
     assert not (run / "masks" / f"{worst}.png").exists()

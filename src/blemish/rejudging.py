@@ -15,7 +15,7 @@ from blemish.config import EXPORTS, VerdictConfig
 from blemish.errors import ConfigError, InputError
 from blemish.paths import RUN_MANIFEST, RUN_REVIEWS, RUN_VERDICT
 from blemish.progress import Progress, Silent
-from blemish.reopening import Places, reopen
+from blemish.rereading import Places, reread
 from blemish.result import Result
 from blemish.run import Unchanged, link, take_over, write_exports, write_maps
 from blemish.run_folder import replacing
@@ -49,7 +49,7 @@ def rejudge(
         most = before.max_unsure if max_unsure is None else max_unsure
         return VerdictConfig(expect_defects, max_false_alarms, threshold, most)
 
-    found = reopen(run, asked)
+    found = reread(run, asked)
     wanted = _exports(found.config.exports, exports)
     config = {"verdict": asdict(found.config.verdict), "exports": list(wanted)}
     manifest = found.result.manifest
@@ -60,7 +60,7 @@ def rejudge(
 
 def export(run: Path, exports: Sequence[str], *, progress: Progress | None = None) -> Result:
     """Write ``exports`` besides those that the run has, by the verdict that it has. Raises as ``rejudge``."""
-    found = reopen(run)
+    found = reread(run)
     manifest = found.result.manifest
     config = {**manifest["config"], "exports": list(_exports(found.config.exports, exports))}
     result = replace(found.result, manifest={**manifest, "config": config})

@@ -78,17 +78,16 @@ def renew(to: Renewal, progress: Progress) -> Result:
     level = seed_level(estimated, grids)
     products = verdict_file.read(to.run / RUN_VERDICT).products
     config = with_options(ScanConfig(), {"verdict": to.manifest["config"]["verdict"]}).verdict
-    reviews = reviewed.calls(to.run)  # they overrule calls and are not learnt from: in any order they say the same
+    said = {**to.said, **reviewed.calls(to.run)}  # reviews overrule calls and are not learnt from, whatever the order
     jpeg = to.jpeg
     keep = dict(to.keep)
     marks: dict[str, Any]
     if to.volumes:
-        found = judged_volumes(to.volumes, rows, grids, estimated, level, to.families, config, {}, reviews)
+        found = judged_volumes(to.volumes, rows, grids, estimated, level, to.families, config, {}, said)
         photos, judgement, marks = found.photos, found.judgement, {"lesions": found.regions, "volumes": to.volumes}
         keep[RUN_VOLUMES] = partial(volume_file.write, to.volumes)
         regions: Mapping[str, Any] = found.regions
     else:
-        said = {**to.said, **reviews}
         verdict = judged(rows, grids, estimated, level, to.families, products, config, {}, said)
         photos, judgement, marks = verdict.photos, verdict.judgement, {"regions": verdict.regions}
         regions = verdict.regions

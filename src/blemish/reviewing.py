@@ -14,7 +14,7 @@ from typing import Literal
 from blemish.errors import InputError
 from blemish.progress import Progress, Silent
 from blemish.rejudging import write_judged
-from blemish.reopening import reopen
+from blemish.rereading import reread
 from blemish.result import Result
 from blemish.reviewed import CALLS, Review, calls, digests_of, read
 from blemish.run import read_rows
@@ -39,7 +39,7 @@ def review(run: str | Path, words: Mapping[str, Word | None], *, progress: Progr
     kept = [one for one in read(run) if one.path not in words and (not one.sha256 or one.sha256 not in same)]
     said = [Review(path, word, digests.get(path, "")) for path, word in words.items() if word is not None]
     reviews = (*kept, *said)
-    found = reopen(run, reviews=calls(run, reviews))
+    found = reread(run, reviews=calls(run, reviews))
     write_judged(found.result, run, found.places, progress or Silent(), reviews)
     return found.result
 
@@ -48,7 +48,7 @@ def review_again(run: Path, progress: Progress) -> Result | None:
     """Judge a run by what was said about its photos before it was made; None if nothing was. Raises as ``review``."""
     if not calls(run):
         return None
-    found = reopen(run)
+    found = reread(run)
     write_judged(found.result, run, found.places, progress)
     return found.result
 

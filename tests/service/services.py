@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -31,10 +32,13 @@ def serving(data: Path, **settings: Any) -> Iterator[Client]:
 
 
 @contextmanager
-def server(data: Path, port: int, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], Client]]:
-    """``blemish serve`` in a process of its own."""
+def server(
+    data: Path, port: int, *options: str, log: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], Client]]:
+    """``blemish serve`` in a process of its own. ``log``: where what it prints is kept."""
     command = [sys.executable, "-m", "blemish", "serve", "--data", str(data), "--port", str(port), *options]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    with (log or Path(os.devnull)).open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
             for _ in range(600):

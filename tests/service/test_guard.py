@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from clients import LOOPBACK, Client
-from services import serving
+from services import free_port, server, serving
 
 from blemish.errors import ConfigError
 from blemish.service.guard import Rate, session, valid_session
@@ -115,6 +115,34 @@ def test_the_token_opens(closed_service: Client, headers: dict[str, str], status
     answer = closed_service.http.get("/api/datasets", headers=raw)
     assert answer.status_code == status, answer.text
     assert TOKEN not in answer.text
+
+
+def test_tokens_are_compared_in_constant_time(closed_service: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def compare(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return a == b
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    closed_service.get("/api/datasets", 401, headers={"authorization": "Bearer wrong"})
+    assert compared == [(b"wrong", TOKEN.encode())]
+
+
+def test_a_token_is_in_no_log(tmp_path: Path) -> None:
+    """Whatever is asked of a real server, and however wrongly."""
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    log = tmp_path / "log"
+    with server(tmp_path / "data", free_port(), "--token-file", str(tmp_path / "token"), log=log) as (_, ann):
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        ann.get("/api/datasets", headers=bearer)
+        ann.get(f"/api/datasets?token={TOKEN}", 401)
+        ann.send("POST", "/api/datasets", 422, headers=bearer, content=b"{")
+        ann.http.post("/login", data={"token": TOKEN})
+        ann.http.get(f"/{TOKEN}")
+    assert b"http://127.0.0.1" in log.read_bytes()
+    kept = [log, *(file for file in (tmp_path / "data").rglob("*") if file.is_file())]
+    assert [file for file in kept if TOKEN.encode() in file.read_bytes()] == []
 
 
 def test_a_token_in_an_address_opens_nothing(closed_service: Client) -> None:

@@ -208,6 +208,15 @@ def test_archives_of_too_much(intake: Intake) -> None:
     assert everything_below(intake.folder) == set()
 
 
+def test_an_archive_with_an_endless_list(intake: Intake) -> None:
+    """Names by the hundred thousand, which would fill the memory before they are counted."""
+    entry = struct.pack("<4s6H3I5H2I", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0) + b"a.png"
+    directory = entry * 400_000
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 65535, 65535, len(directory), 0, 0)
+    intake.add("endless.zip", io.BytesIO(directory + end))
+    assert intake.refused == [("endless.zip", "not unpacked: its list of contents is too long")]
+
+
 def test_links_locks_and_archives_in_archives(intake: Intake) -> None:
     link = zipfile.ZipInfo("link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -283,6 +292,28 @@ def test_odd_names_of_a_folder_on_the_server(serve: Serve, tmp_path: Path) -> No
     report = ann.get(f"/api/runs/{run}/exports/report")
     assert report.headers["content-disposition"].startswith("attachment")
     assert "sandbox" in report.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("odd", ["\\ud800", "\\u0000", "\\u001b[2J", "   ", "x" * 121])
+def test_words_that_no_database_takes(service: tuple[Client, Path], odd: str) -> None:
+    client, _ = service
+    for path, body in (
+        ("/api/datasets", f'{{"name": "{odd}"}}'),
+        ("/api/datasets/folder", f'{{"path": "/{odd}"}}'),
+        ("/api/runs", f'{{"dataset": "{odd}"}}'),
+    ):
+        answer = client.http.post(path, content=body, headers={**client.headers, "content-type": "application/json"})
+        assert answer.status_code in (400, 404, 422), answer.text
+        assert answer.json()["error"]
+
+
+def test_bodies_that_no_parser_takes(service: tuple[Client, Path]) -> None:
+    client, _ = service
+    for body in (b"[" * 200_000, b"{", b"\xff\xfe", b'{"name": NaN}', b"1" * 5000, b""):
+        headers = {**client.headers, "content-type": "application/json"}
+        answer = client.http.post("/api/datasets", content=body, headers=headers)
+        assert answer.status_code in (400, 422), answer.text[:200]
+        assert answer.json()["error"]
 
 
 def test_who_is_words_only(serve: Serve) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,12 @@ import pytest
 from clients import Client
 from PIL import Image
 from services import emptied, serving
+from sqlalchemy.exc import OperationalError
 
+from blemish.config import ScanConfig
+from blemish.features.registry import list_backbones
 from blemish.inputs.synthetic import render_batch, write_batch
+from blemish.service import schemas
 from judged_runs import BOX, GRADED, call, stained, write_stained
 
 Serve = Callable[..., Client]
@@ -318,3 +322,28 @@ def test_a_family_is_decided_and_undone(serve: Serve, tmp_path: Path) -> None:
     assert {row["pid"]: row for row in ann.rows(run)} == before
     ann.send("PUT", f"/api/runs/{run}/families/1", 400, json={"kind": None})
     ann.send("PUT", f"/api/runs/{run}/families/2", 404, json={"kind": "defect"})
+
+
+def test_a_database_that_is_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = serve()
+    away = OperationalError("SELECT", {}, Exception("connection refused"))
+
+    def refuse(*_: object) -> None:
+        raise away
+
+    with monkeypatch.context() as patch:
+        patch.setattr("blemish.service.store.Store.all", refuse)
+        assert "cannot reach its database" in ann.get("/api/runs", 503).json()["error"]
+    assert ann.get("/api/runs").json() == []
+
+
+def test_settings_name_the_backbones_that_have_a_name() -> None:
+    """Paths and addresses are none of them: a request cannot make the service read a folder or fetch anything."""
+    described = schemas.ScanSettings.model_json_schema()["properties"]["backbone"]["anyOf"][0]["enum"]
+    named = {facts.name for facts in list_backbones()}
+    assert {name for both in described for name in both.split("+")} == named
+    options = {field.name for field in fields(ScanConfig)}
+    assert set(schemas.ScanSettings.model_fields) <= options
+    assert not {"ray_address", "executor", "device", "memory", "threads", "method", "text"} & set(
+        schemas.ScanSettings.model_fields
+    )

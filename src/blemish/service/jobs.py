@@ -53,6 +53,7 @@ class Jobs:
         self._task: asyncio.Task[None] | None = None
         self._processes: dict[str, Process] = {}  # run -> its scan
         self._others: set[Process] = set()
+        self._stopped: set[str] = set()  # runs that were cancelled, maybe before their process was there
         self.live: dict[str, Live] = {}
 
     def start(self) -> None:
@@ -83,12 +84,13 @@ class Jobs:
 
     async def cancel(self, run: str) -> bool:
         """False if it neither waits nor runs."""
-        if not await asyncio.to_thread(
-            self._store.move, run, ("queued", "running"), state="cancelled", finished=now(), message="Cancelled."
-        ):
-            return False
-        if process := self._processes.get(run):
-            await _ended(process)
+        cancelled = {"state": "cancelled", "finished": now(), "message": "Cancelled."}
+        if not await asyncio.to_thread(self._store.move, run, ("queued",), **cancelled):
+            if not await asyncio.to_thread(self._store.move, run, ("running",), **cancelled):
+                return False
+            self._stopped.add(run)
+            if process := self._processes.get(run):
+                await _ended(process)
         self._events.tell(run, "state", state="cancelled", error="")
         return True
 
@@ -141,6 +143,7 @@ class Jobs:
             self.live.pop(run["id"], None)
         if await asyncio.to_thread(self._store.move, run["id"], ("running",), finished=now(), **state):
             self._events.tell(run["id"], "state", state=state["state"], error=state["error"])
+        self._stopped.discard(run["id"])
 
     def _own(self) -> Facts:
         """Settings of this machine, which no request can change."""
@@ -161,6 +164,8 @@ class Jobs:
             self._others.add(process)
         else:
             self._processes[run] = process
+            if run in self._stopped:
+                await _ended(process)
         failed: Facts | None = None
         try:
             process.stdin.write(json.dumps(job).encode() + b"\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from blemish.sinks.slices import three_planes
 from blemish.whole_file import write_whole
 
 __all__ = ["heat_png", "picture"]
+
+_decoding = threading.BoundedSemaphore(2)  # photos at once: one can take half a gigabyte
 
 SMALL = 384  # longest side up to which a picture is kept, pixels
 
@@ -56,7 +59,8 @@ def _photo(view: RunView, path: str, longest: int, inside: tuple[Path, ...]) -> 
         if file is None or not any(file.resolve().is_relative_to(folder) for folder in inside):
             raise UnreadablePhoto("it lies outside of the data set")
         side = max(longest // 2, 1)
-        return jpeg(read_photo(PhotoFile(path, file), at_least=(side, side), deep_ceiling=ceiling).pixels, longest)
+        with _decoding:
+            return jpeg(read_photo(PhotoFile(path, file), at_least=(side, side), deep_ceiling=ceiling).pixels, longest)
     except (UnreadablePhoto, OSError) as error:
         kept = _of_cache(view, path, longest)
         if kept is None:

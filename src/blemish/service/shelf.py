@@ -1,6 +1,6 @@
 """Finished runs as the service shows them: read once, kept in memory, read again when the run folder has changed.
 
-It knows a run's files through ``reopening`` and turns them into plain rows; HTTP is the routes' business.
+It knows a run's files through ``rereading`` and turns them into plain rows; HTTP is the routes' business.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from blemish.errors import InputError
 from blemish.nearest import Nearest
 from blemish.nearest import read as read_nearest
 from blemish.paths import RUN_DIVISION, RUN_MANIFEST, RUN_NEAREST
-from blemish.reopening import Reopened, reopen
+from blemish.rereading import Reread, reread
 from blemish.result import Photo, Result
 
 __all__ = ["RunView", "Shelf"]
@@ -33,7 +33,7 @@ class RunView:
 
     folder: Path
     revision: str
-    opened: Reopened
+    opened: Reread
     _answers: dict[str, bytes] = field(default_factory=dict)
 
     def answer(self, name: str, make: Callable[[RunView], Any]) -> bytes:
@@ -154,7 +154,7 @@ class Shelf:
             if (known := self.peek(folder)) is not None:
                 return known
             revision = _revision(folder)
-            view = RunView(folder, revision, reopen(folder))
+            view = RunView(folder, revision, reread(folder))
             _ = view.encoded  # made here, in a thread, and not when somebody waits for it
             with self._lock:
                 self._views[folder] = view

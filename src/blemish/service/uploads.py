@@ -7,6 +7,7 @@ HTTP.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tempfile
@@ -25,6 +26,7 @@ from blemish.service.settings import Limits
 __all__ = ["Intake", "holds"]
 
 CHUNK = 2**20
+PER_ENTRY = 400  # bytes of an archive's list of contents that a file needs at most, about
 SMALL = 2**16  # bytes up to which nobody asks how well an entry was compressed
 LISTED = 200  # refusals that are told of; more are the same again
 LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
@@ -100,7 +102,7 @@ class Intake:
         try:
             if not is_zipfile(source):
                 raise BadZipFile("it is no zip archive")
-            with ZipFile(source) as archive:
+            with ZipFile(_Modest(source, self.limits.files * PER_ENTRY)) as archive:
                 entries = [entry for entry in archive.infolist() if not entry.is_dir()]
                 if len(entries) > self.limits.files:
                     raise ValueError(f"it holds {len(entries):,} files; a data set holds at most {self.limits.files:,}")
@@ -123,6 +125,31 @@ class Intake:
                 self._take(entry.filename, source, most)  # type: ignore[arg-type]
         except (BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
             self._refuse(entry.filename, f"cannot be unpacked: {error}")
+
+
+class _Modest(io.RawIOBase):
+    """An archive whose list of contents is read into memory only if it is as long as its files can need."""
+
+    def __init__(self, source: BinaryIO, most: int) -> None:
+        self._source, self._most = source, max(most, CHUNK)
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(self._most + 1 if size < 0 else min(size, self._most + 1))
+        if len(data) > self._most:
+            raise BadZipFile("its list of contents is too long")
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._source.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
 
 
 def _suspicious(entry: ZipInfo, limits: Limits) -> str:

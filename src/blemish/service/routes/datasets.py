@@ -72,7 +72,8 @@ def folders(service: ServiceOf, path: Annotated[str | None, Query(max_length=409
             found = sorted(entries, key=lambda entry: entry.name.lower())
     except OSError as error:
         raise HTTPException(404, f"Cannot look into {path!r}: {error.strerror}.") from error
-    below = [entry for entry in found if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+    shown = [entry for entry in found if not entry.name.startswith(".") and _is_text(entry.name)]
+    below = [entry for entry in shown if entry.is_dir(follow_symlinks=False)]
     return {
         "path": str(folder),
         "folders": [{"path": str(folder / entry.name), "name": entry.name} for entry in below[:LISTED]],
@@ -158,10 +159,15 @@ def _inside_roots(service: Service, given: str) -> Path:
     roots = service.config.roots
     try:
         folder = Path(given).resolve(strict=True)
-        inside = any(folder.is_relative_to(root) for root in roots) and folder.is_dir()
+        inside = any(folder.is_relative_to(root) for root in roots) and folder.is_dir() and _is_text(str(folder))
     except (OSError, ValueError, RuntimeError):
         inside = False
     if not inside:
         allowed = ", ".join(map(str, roots)) or "none; start the service with --root FOLDER"
         raise InputError(f"{given[:200]!r} is no folder below the allowed ones ({allowed}).")
     return folder
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as JSON and into the database: some of old disks cannot."""
+    return name.isprintable() and name.encode("utf-8", "replace").decode() == name

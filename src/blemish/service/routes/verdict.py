@@ -48,7 +48,7 @@ async def _answer(view: RunView) -> Response:
 def _plain(view: RunView) -> dict[str, Any]:
     result, config = view.result, view.opened.config.verdict
     judgement = result.judgement
-    assert judgement is not None  # ``reopen`` judges
+    assert judgement is not None  # ``reread`` judges
     scored = result.scored
     unreadable = len(result.unreadable)
     scores = [photo.score for photo in scored if photo.score is not None]

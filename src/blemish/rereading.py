@@ -24,13 +24,13 @@ from blemish.run_folder import read_manifest
 from blemish.sinks.families import read as read_families
 from blemish.taught import said_in
 
-__all__ = ["Places", "Reopened", "reopen"]
+__all__ = ["Places", "Reread", "reread"]
 
 Places = Mapping[str, tuple[Region | Lesion, ...]]  # all that were ever looked for
 
 
 @dataclass(frozen=True)
-class Reopened:
+class Reread:
     """``result`` shows no new picture: its ``pixels`` are not there. ``places``: path -> what stands out on a photo or
     volume that was ever called other than ok. ``reviews``: path -> a person's word about it."""
 
@@ -40,11 +40,11 @@ class Reopened:
     reviews: Mapping[str, Call]
 
 
-def reopen(
+def reread(
     run: Path,
     asked: Callable[[VerdictConfig], VerdictConfig] = lambda before: before,
     reviews: Mapping[str, Call] | None = None,
-) -> Reopened:
+) -> Reread:
     """``asked``: what was asked of the verdict -> what is asked now. ``reviews``: in place of those that the run has.
 
     Raises ``InputError`` if the run is not there, damaged or of an older version."""
@@ -74,7 +74,7 @@ def reopen(
     judge = _of_volumes if manifest.get("resolved", {}).get("volumes") else _of_photos
     result, places = judge(result, kept, scored, config, run, words)
     result = replace(result, manifest=manifest | summary(result))
-    return Reopened(result, places, replace(before, verdict=config), words)
+    return Reread(result, places, replace(before, verdict=config), words)
 
 
 def _of_photos(
@@ -107,10 +107,8 @@ def _of_volumes(
     volumes = volume_file.read(run / RUN_VOLUMES)
     if not {photo.path for photo in scored} <= volumes.by_path.keys():
         raise InputError(f"{str(run / RUN_VOLUMES)!r} does not fit the run. Scan the volumes again.")
-    grids, families = kept.grids, result.families
-    verdict = judged_volumes(
-        volumes, scored, grids, kept.estimated, kept.level, families, config, kept.lesions, reviews
-    )
+    grids, families, said = kept.grids, result.families, {**said_in(run), **reviews}
+    verdict = judged_volumes(volumes, scored, grids, kept.estimated, kept.level, families, config, kept.lesions, said)
     result = replace(
         result,
         photos=(*verdict.photos, *result.unreadable),
