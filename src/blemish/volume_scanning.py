@@ -1,5 +1,5 @@
-"""The story of a scan of volumes on one page: list -> look at each: brain, box -> one frame for all -> tokens -> cells
-against cells near their own place -> families, scores -> verdict -> result.
+"""The story of a scan of volumes on one page: list -> look at each: brain, box -> one frame for all (or each
+registered to one) -> tokens -> cells against cells near their own place -> families, scores -> verdict -> result.
 
 The rooms that score and judge are those of photos; only how tokens are made and compared is another. The arithmetic
 lives in the rooms it calls.

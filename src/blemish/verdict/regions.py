@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 SEEDS = 0.9  # share of the ok photos in which nothing may seed a region
 REACH = 0.65  # a region ends where its peak's height above the photo's ground has fallen to this share
+REACH_3D = 0.45  # of a volume, whose maps are weighed by place and so steeper (docs/volumes.md)
 GROUND = 0.25  # quantile of a photo's own map: still sound surface where a flaw covers most of the picture
 CELL = 4  # samples a side of a token, on which outlines are found: photos may have millions of pixels, tokens do not
 CELL_3D = 2  # the same of a volume, where they are 8 to a token
@@ -160,11 +161,12 @@ def _margin(grid: Float32, threshold: float, inside: Bools | None = None) -> tup
     margin = np.full(values.shape, min(ground - top, 0) - least, np.float32)  # below any sample beside a region
     peaks = np.asarray(ndimage.maximum(values, seeds, np.arange(1, count + 1)))
     heights = peaks - ground
+    reach = REACH if values.ndim == 2 else REACH_3D
     for seed in np.argsort(-peaks, kind="stable")[:PLACES]:
         core = seeds == seed + 1
         if heights[seed] < BESIDE * heights.max() or (margin[core] > 0).any():  # within the reach of a higher one
             continue
-        level = np.float32(ground + REACH * heights[seed])
+        level = np.float32(ground + reach * heights[seed])
         part = _part(values, core, level)
         rim = ndimage.binary_dilation(part, _touching(values))
         own = np.where(part, np.maximum(values - level, least), np.minimum(values - level, -least))
