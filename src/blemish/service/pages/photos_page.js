@@ -74,7 +74,7 @@ export function photosPage(main, run) {
     head.replaceChildren(
       make("h1", { class: "short" }, run.result.sentence),
       countsOf(run, state().verdict, (call) => go({ verdict: state().verdict === call ? null : call })),
-      volumes ? make("p", { class: "muted" }, PATIENTS) : null,
+      ...(volumes ? [make("p", { class: "muted" }, PATIENTS)] : []),
       ...warningsOf(run),
     );
   }
