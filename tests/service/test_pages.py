@@ -359,6 +359,10 @@ def test_a_folder_that_is_dropped_and_a_scan_that_fails(opened: Open, tmp_path: 
     expect(page.locator(".where-am-i")).to_have_text("too few")
     expect(page.locator(".problem")).to_contain_text("2 readable photos")
     expect(page.get_by_role("button", name="Try again")).to_be_focused()
+    page.locator(".home").click()
+    page.get_by_role("button", name="Remove the scan of too few").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove it").click()
+    expect(page.get_by_role("link", name="too few")).to_have_count(0)
 
 
 def test_volumes_in_three_planes(playwright: Playwright, url: str, tmp_path: Path) -> None:

@@ -198,8 +198,8 @@ def _with_headers(send: Send, scope: Scope) -> Send:
             for name, value in HEADERS.items():
                 if name not in headers:
                     headers[name] = value
-            if api and "cache-control" not in headers:
-                headers["cache-control"] = "no-store"
+            if "cache-control" not in headers:  # pages are asked for again, or parts of two versions would meet
+                headers["cache-control"] = "no-store" if api else "no-cache"
         await send(message)
 
     return sending

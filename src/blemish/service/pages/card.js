@@ -5,6 +5,7 @@ import { placed, stretch } from "./threshold.js";
 import { fixed } from "./words.js";
 
 export const TEXT = 88; // pixels below its picture
+const UNHOVERED = matchMedia("(hover: none)"); // there the style shows heat at once
 const [SMALL, LARGE] = [384, 1600]; // pixels of pictures
 
 // Width over height of the frames: the working size's, within what makes an even page.
@@ -44,6 +45,12 @@ function cardParts(card, noun) {
   );
 }
 
+// Heat is asked for where it is seen: half of all pictures otherwise are not looked at.
+function heatSeen(card) {
+  const { heat } = document.documentElement.dataset;
+  return heat === "always" || (heat === "hover" && (UNHOVERED.matches || card.matches(":hover, :focus-within")));
+}
+
 // `row` is undefined until it has come. `resting`: the hand rests, so pictures are worth asking for.
 export function fillCard(card, row, run, noun, resting) {
   cardParts(card, noun);
@@ -54,13 +61,10 @@ export function fillCard(card, row, run, noun, resting) {
     return;
   }
   const { verdict } = run;
-  const heat = noun === "photo" ? run.heat(row.pid) : null;
-  for (const [image, address] of [
-    [images[0], run.picture(row.pid, noun === "photo" ? SMALL : LARGE)],
-    [images[1], heat],
-  ]) {
-    if (!image || image.getAttribute("src") === address) continue;
-    if (resting) image.src = address;
+  const addresses = [run.picture(row.pid, noun === "photo" ? SMALL : LARGE), run.heat(row.pid)];
+  for (const [i, image] of images.entries()) {
+    if (image.getAttribute("src") === addresses[i]) continue;
+    if (resting && (i === 0 || heatSeen(card))) image.src = addresses[i];
     else image.removeAttribute("src");
   }
   images[0].alt = `${noun === "photo" ? "Photo" : "Three slices of"} ${row.path}`;

@@ -140,6 +140,7 @@ export function gridOf(list, { narrowest, heightOf, fill, chosen }) {
     again,
     to,
     at: () => current,
+    itemOf: (card) => Number(card.getAttribute("aria-posinset")) - 1,
     inSight,
     focused: () => list.contains(document.activeElement),
     columns: () => columns,

@@ -79,6 +79,11 @@ export function photosPage(main, run) {
     );
   }
 
+  function heatTo(mode) {
+    setHeat(mode);
+    grid.again();
+  }
+
   async function saying(row, call) {
     await say(run, row, call);
     grid.again();
@@ -122,7 +127,7 @@ export function photosPage(main, run) {
     d: () => mark("defect"),
     g: () => mark("good"),
     u: () => mark(null),
-    o: () => setHeat(document.documentElement.dataset.heat === "always" ? "hover" : "always"),
+    o: () => heatTo(document.documentElement.dataset.heat === "always" ? "hover" : "always"),
     "/": () => find("#filter", tools).focus(),
   };
 
@@ -131,13 +136,20 @@ export function photosPage(main, run) {
     if (row) go({ photo: row.pid });
   }
 
+  for (const kind of ["pointerover", "focusin"]) {
+    list.addEventListener(kind, (event) => {
+      const card = event.target.closest(".card");
+      if (card) fillCard(card, rows?.at(grid.itemOf(card)), run, noun, true);
+    });
+  }
+  tools.addEventListener("change", (event) => event.target.name === "heat" && heatTo(event.target.value));
   list.addEventListener("click", (event) => {
     const card = event.target.closest(".card");
     const chip = event.target.closest(".to-family");
     if (chip) {
       event.preventDefault();
       go({ view: "families", family: chip.dataset.family, photo: null });
-    } else if (card && event.target.closest("button")) open(Number(card.getAttribute("aria-posinset")) - 1);
+    } else if (card && event.target.closest("button")) open(grid.itemOf(card));
   });
   let typing = 0;
   find("#filter", tools).addEventListener("input", (event) => {

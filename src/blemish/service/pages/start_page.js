@@ -115,7 +115,7 @@ export async function startPage(main) {
     runs.replaceChildren(...(known.length ? [runsTable(known, list)] : [make("p", { class: "muted" }, "None yet.")]));
     detectors.replaceChildren(
       ...(made.length
-        ? [detectorsTable(made)]
+        ? [detectorsTable(made, list)]
         : [make("p", { class: "muted" }, "None yet: a finished scan can be made into one, under Export.")]),
     );
     if (focused) find(`[data-key="${focused}"]`, main)?.focus();

@@ -69,7 +69,6 @@ export function toolbarOf(run, noun) {
     ),
   );
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", (event) => event.target.name === "heat" && setHeat(event.target.value));
   opacity.addEventListener("input", () =>
     document.documentElement.style.setProperty("--strength", opacity.value / 100),
   );
