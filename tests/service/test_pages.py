@@ -214,11 +214,10 @@ def look_with_keys(page: Page) -> None:
 
 def test_the_same_by_keyboard_only(opened: Open, washers: Path) -> None:
     page = opened()
+    page.on("filechooser", lambda chooser: chooser.set_files(washers))  # early: to be told of it takes a moment
     page.wait_for_selector("#runs-title")
     tab_to(page, "Choose a folder")
-    with page.expect_file_chooser() as chooser:
-        press(page, "Enter")
-    chooser.value.set_files(washers)
+    press(page, "Enter")
     expect(page.locator(".virtual .card")).to_have_count(24)
     before = scores(page)
     look_with_keys(page)
@@ -317,6 +316,18 @@ def test_filters_and_names_that_are_markup(opened: Open) -> None:
     assert set(page.locator(".virtual .call").all_text_contents()) == {"blemished"}
     page.reload()  # the address keeps it
     expect(page.locator("#shown")).to_contain_text(", blemished")
+
+
+def test_a_link_to_one_photo_among_thousands(opened: Open) -> None:
+    page = opened("#run=manyrowsaa&photo=2000")
+    view = page.get_by_role("dialog")
+    rank = int(view.locator(".rank").text_content() or "")
+    page.wait_for_selector(".virtual .card")
+    press(page, "j", "j", "j", "k")
+    expect(view.locator(".rank")).to_have_text(str(rank + 2))
+    press(page, "Escape")
+    expect(page.locator(".current .rank")).to_have_text(str(rank + 2))
+    expect(page.locator(".current button")).to_be_focused()
 
 
 def test_what_one_says_the_other_sees(opened: Open) -> None:

@@ -14,13 +14,15 @@ import { fixed, interval, plural } from "./words.js";
 
 const LONGEST = 1600; // pixels of the picture
 
-// `context`: run, rows(), grid, said(row, call). Returns follow(pid), changed() and close().
-export function lookingAt({ run, rows, grid, said }) {
+// `context`: run, grid, said(row, call), and of the photos that are shown itemOf(photo), rowAt(item), next(item) and
+// total(). Returns follow(pid), changed() and close().
+export function lookingAt({ run, grid, said, itemOf, rowAt, next, total }) {
   const dialog = fresh("photo_view.html");
   const beside = find(".beside", dialog);
   const silhouette = barsOf(run.verdict, Math.max(...run.verdict.bars), "photo");
   const view = photoViewOf(dialog, silhouette, (by) => step(by));
   let shown = null; // the photo in detail
+  let target = null; // the item that is on its way: who presses j three times goes on by three
   let turn = 0;
   beside.hidden = false;
 
@@ -41,7 +43,8 @@ export function lookingAt({ run, rows, grid, said }) {
       return;
     }
     shown = detail;
-    const item = rows().known(pid);
+    target = null;
+    const item = itemOf(detail);
     if (item !== null) grid.to(item, false);
     const { digits } = run.verdict;
     view.open({
@@ -59,7 +62,7 @@ export function lookingAt({ run, rows, grid, said }) {
       ].join("  ·  "),
       position: placed(run.verdict, detail.score),
       first: item === 0,
-      last: item !== null && item + 1 === rows().total(),
+      last: item !== null && item + 1 === total(),
     });
     judge();
   }
@@ -133,8 +136,8 @@ export function lookingAt({ run, rows, grid, said }) {
   }
 
   async function mark(call) {
-    const item = rows().known(shown.pid);
-    const row = (item === null ? null : rows().at(item)) ?? shown;
+    const item = itemOf(shown);
+    const row = (item === null ? null : rowAt(item)) ?? shown;
     await said(row, call);
     shown.said = row.said;
     judge();
@@ -144,10 +147,13 @@ export function lookingAt({ run, rows, grid, said }) {
   // Moving on
 
   async function step(by) {
-    const item = shown && rows().known(shown.pid);
-    if (item === null || item === undefined) return;
-    const next = await rows().later(item + by);
-    if (next) go({ photo: next.pid }, true);
+    const from = target ?? (shown && itemOf(shown));
+    if (from === null) return;
+    const mine = (target = from + by);
+    const found = await next(mine);
+    if (mine !== target) return; // somebody went on
+    if (found) go({ photo: found.pid }, true);
+    else target = null;
   }
 
   async function changed() {
@@ -171,7 +177,7 @@ export function lookingAt({ run, rows, grid, said }) {
     event.preventDefault();
   });
   dialog.addEventListener("close", () => {
-    const item = shown && rows().known(shown.pid);
+    const item = shown && itemOf(shown);
     turn += 1;
     shown = null;
     if (state().photo !== undefined) go({ photo: null }, true);

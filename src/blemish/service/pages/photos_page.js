@@ -35,21 +35,23 @@ export function photosPage(main, run) {
   list.style.setProperty("--frame", frame);
 
   const wanted = () => ({ verdict: state().verdict, family: state().family, q: state().q });
-  let rows = null;
+  let rows = null; // those that are shown
+  let coming = null; // those that will be, once they are there
   let filter = "";
   const grid = gridOf(list, {
     narrowest: NARROWEST[run.result.kind],
     heightOf: (width) => width / frame + TEXT,
     fill: (card, item, resting) => fillCard(card, rows?.at(item), run, noun, resting),
   });
-  const context = { run, rows: () => rows, grid, said: (row, call) => saying(row, call) };
+  const context = { run, grid, itemOf, rowAt: (item) => rows?.at(item), said: (row, call) => saying(row, call) };
+  context.next = (item) => rows?.later(item);
+  context.total = () => rows?.total();
   const large = volumes ? volumesLooked(context) : lookingAt(context);
 
   async function load() {
-    const before = rows;
-    const mine = rowsOf(run.id, wanted(), () => grid.again());
-    before?.close();
-    rows = mine;
+    const mine = rowsOf(run.id, wanted(), () => rows === mine && grid.again());
+    coming?.close();
+    coming = mine;
     try {
       const [first, end] = grid.inSight();
       await mine.first();
@@ -58,7 +60,10 @@ export function photosPage(main, run) {
       problem(error);
       return;
     }
-    if (rows !== mine) return;
+    if (coming !== mine) return;
+    rows?.close();
+    rows = mine; // not before: what is there can be opened and decided about meanwhile
+    coming = null;
     grid.show(mine.total());
     const all = run.result.photos;
     const what = [wanted().family && `family ${wanted().family}`, wanted().verdict].filter(Boolean);
@@ -68,6 +73,11 @@ export function photosPage(main, run) {
       : plural(all, noun);
     find("#clear", tools).hidden = !narrowed;
     none.hidden = mine.total() > 0;
+  }
+
+  // Where a photo is among those that are shown; null where that is not known.
+  function itemOf(photo) {
+    return rows?.known(photo.pid) ?? (Object.values(wanted()).some(Boolean) ? null : photo.rank - 1);
   }
 
   function showHead() {
@@ -85,12 +95,14 @@ export function photosPage(main, run) {
   }
 
   async function saying(row, call) {
-    await say(run, row, call);
+    const done = say(run, row, call);
+    grid.again();
+    await done;
     grid.again();
   }
 
   async function mark(call) {
-    const row = rows.at(grid.at());
+    const row = rows?.at(grid.at());
     if (row) await saying(row, call);
   }
 
@@ -122,7 +134,7 @@ export function photosPage(main, run) {
     ArrowDown: columns(1),
     ArrowUp: columns(-1),
     Home: () => grid.to(0),
-    End: () => grid.to(rows.total() - 1),
+    End: () => grid.to((rows?.total() ?? 1) - 1),
     Enter: (event) => (event.target.closest("button, a, summary") ? false : open(grid.at())),
     d: () => mark("defect"),
     g: () => mark("good"),
@@ -132,7 +144,7 @@ export function photosPage(main, run) {
   };
 
   function open(item) {
-    const row = rows.at(item);
+    const row = rows?.at(item);
     if (row) go({ photo: row.pid });
   }
 
@@ -167,6 +179,7 @@ export function photosPage(main, run) {
     changed,
     close: () => {
       rows?.close();
+      coming?.close();
       grid.close();
       large.close();
     },

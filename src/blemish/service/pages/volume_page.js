@@ -22,11 +22,11 @@ function niivueLoaded() {
 }
 
 // As lookingAt of looking.js, for volumes.
-export function volumesLooked({ run, rows, grid }) {
+export function volumesLooked({ run, grid, itemOf, next, total }) {
   const dialog = fresh("volume_view.html");
   const { colours, low, high } = run.result.colour_scale;
   const view = volumeViewOf(dialog, { colours, low, high }, step);
-  let shown = null; // pid
+  let shown = null; // the volume in detail
   let turn = 0;
 
   async function follow(pid) {
@@ -36,7 +36,7 @@ export function volumesLooked({ run, rows, grid }) {
       if (dialog.open) dialog.close();
       return;
     }
-    if (Number(pid) === shown) return;
+    if (Number(pid) === shown?.pid) return;
     const mine = ++turn;
     if (!webgl()) {
       problem(
@@ -54,8 +54,8 @@ export function volumesLooked({ run, rows, grid }) {
       go({ photo: null }, true);
       return;
     }
-    shown = detail.pid;
-    const item = rows().known(shown);
+    shown = detail;
+    const item = itemOf(detail);
     if (item !== null) grid.to(item, false);
     const { digits } = run.verdict;
     view.open({
@@ -70,7 +70,7 @@ export function volumesLooked({ run, rows, grid }) {
       call: detail.verdict,
       peak: detail.peak_mm,
       first: item === 0,
-      last: item !== null && item + 1 === rows().total(),
+      last: item !== null && item + 1 === total(),
       copies: () =>
         Promise.all(
           ["volume.nii.gz", "volume-map.nii.gz"].map((name) => base64(`runs/${run.id}/photos/${detail.pid}/${name}`)),
@@ -79,14 +79,14 @@ export function volumesLooked({ run, rows, grid }) {
   }
 
   async function step(by) {
-    const item = shown === null ? null : rows().known(shown);
+    const item = shown && itemOf(shown);
     if (item === null) return;
-    const next = await rows().later(item + by);
-    if (next) go({ photo: next.pid }, true);
+    const found = await next(item + by);
+    if (found) go({ photo: found.pid }, true);
   }
 
   dialog.addEventListener("close", () => {
-    const item = shown === null ? null : rows().known(shown);
+    const item = shown && itemOf(shown);
     turn += 1;
     shown = null;
     if (state().photo !== undefined) go({ photo: null }, true);
