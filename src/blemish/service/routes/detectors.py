@@ -18,7 +18,7 @@ from starlette.responses import FileResponse
 from blemish.errors import InputError, UnreadablePhoto
 from blemish.frozen import Detector
 from blemish.inputs.images import PhotoFile, probe
-from blemish.service import schemas
+from blemish.service import answers
 from blemish.service.names import attachment, safe_path
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
 from blemish.service.workspace import new_id, now
@@ -73,13 +73,13 @@ class Loaded:
             self._detectors.pop(file, None)
 
 
-@router.get("/detectors", response_model=list[schemas.Detector])
+@router.get("/detectors", response_model=list[answers.Detector])
 def detectors(service: ServiceOf) -> Any:
     """The newest first."""
     return service.store.all("detectors")
 
 
-@router.post("/runs/{run}/freeze", response_model=schemas.Detector, status_code=201)
+@router.post("/runs/{run}/freeze", response_model=answers.Detector, status_code=201)
 async def freeze(run: Id, service: ServiceOf, who: Who) -> Any:
     """Make a detector of the run as it is judged now; takes as long as its photos are read once more."""
     await service.view(run)
@@ -104,7 +104,7 @@ async def freeze(run: Id, service: ServiceOf, who: Who) -> Any:
     return facts
 
 
-@router.post("/detectors/{detector}/check", response_model=schemas.Checked)
+@router.post("/detectors/{detector}/check", response_model=answers.Checked)
 async def check(detector: Id, file: Annotated[UploadFile, File()], request: Request, service: ServiceOf) -> Any:
     """Judge one photo. It is not kept. The score is the one that ``blemish check`` gives."""
     await run_in_threadpool(_one, service, detector)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
-from blemish.service import schemas
+from blemish.service import answers, asking
 from blemish.service.routes.runs import summary_of
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
@@ -17,8 +17,8 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/runs/{run}/teach", tags=["teaching"])
 
 
-@router.post("", response_model=schemas.Taught)
-async def teach(run: Id, asked: schemas.Lesson, service: ServiceOf, who: Who) -> Any:
+@router.post("", response_model=answers.Taught)
+async def teach(run: Id, asked: asking.Lesson, service: ServiceOf, who: Who) -> Any:
     """Every photo is compared with these and scored again, which takes seconds. Lessons add up."""
     view = await service.view(run)
     if not asked.good and not asked.defects:
@@ -29,7 +29,7 @@ async def teach(run: Id, asked: schemas.Lesson, service: ServiceOf, who: Who) ->
     return await _taught(service, run, who, "taught", detail, {"good": good, "defects": defects, "undo": False})
 
 
-@router.post("/undo", response_model=schemas.Taught)
+@router.post("/undo", response_model=answers.Taught)
 async def undo(run: Id, service: ServiceOf, who: Who) -> Any:
     """Take the last lesson back."""
     return await _taught(service, run, who, "took lesson back", {}, {"good": [], "defects": [], "undo": True})
