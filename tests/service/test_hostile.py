@@ -252,6 +252,13 @@ def test_the_same_file_again_and_another_of_its_name(intake: Intake) -> None:
     assert (intake.folder / "a.png").read_bytes() == PHOTO
 
 
+def test_a_file_where_a_folder_should_be(intake: Intake) -> None:
+    for name in ("a.png", "a.png/b.png", "sub.png/c.png", "sub.png"):
+        intake.add(name, io.BytesIO(PHOTO))
+    assert everything_below(intake.folder) == {"a.png", "sub.png/c.png"}
+    assert [name for name, _ in intake.refused] == ["a.png/b.png", "sub.png"]
+
+
 @pytest.mark.parametrize("name", ['a"; filename="b.exe', "a\r\nX-Evil: 1", "ü\u202e.png", "", "a;b", "x" * 500])
 def test_a_file_name_stays_one_header(name: str) -> None:
     header = attachment(name)

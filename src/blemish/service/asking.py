@@ -1,4 +1,4 @@
-"""What requests hold, checked before anything is done: a part of the OpenAPI description, beside ``answers`` and ``findings``.
+"""What requests hold, checked before anything is done. Part of the OpenAPI description.
 
 Values and their checks only. What is not known is refused, not ignored; paths of the server and settings of its machine
 are not among what can be asked. ``pid`` is a photo's number among the run's paths in sorted order.

@@ -68,6 +68,8 @@ class Intake:
             self._refuse(name, str(error))
         except (BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # of an archive's entry
             self._refuse(name, f"cannot be unpacked: {error}")
+        except OSError as error:  # a folder of that name is a file, or the disk is full
+            self._refuse(name, f"cannot be written: {error.strerror or error}")
         return 0
 
     def _write(self, name: str, place: Path, suffix: str, source: BinaryIO, most: int) -> int:
