@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from blemish.service.findings import Kind, RegionFound, ResultSummary
+from blemish.service.findings import Kind, LesionFound, RegionFound, ResultSummary
 
 __all__ = [
     "AuditLine",
@@ -122,8 +122,9 @@ class Checked(BaseModel):
     width: int
     height: int
     regions: list[RegionFound]
-    picture: str = Field(description="data URI of the photo, at most 1024 pixels a side")
-    heat: str = Field(description="data URI of its map in the run's colours")
+    lesions: list[LesionFound] = Field(description="of a volume, which has no regions")
+    picture: str = Field(description="data URI of the photo, at most 1024 pixels a side; of a volume three slices")
+    heat: str = Field(description="data URI of its map in the run's colours; empty for a volume")
 
 
 class AuditLine(BaseModel):

@@ -70,6 +70,7 @@ class VolumeSettings(Asked):
     cube: int | None = Field(default=None, ge=16, le=512)
     radius: int | None = Field(default=None, ge=-1, le=64)
     align: str | None = Field(default=None, max_length=20)
+    grey: Literal["off", "bright", "dark", "both"] | None = None
     modality: str | None = Field(default=None, max_length=40)
 
 
