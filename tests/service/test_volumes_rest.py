@@ -16,7 +16,6 @@ pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blem
 import nibabel as nib
 
 import volume_files as made
-
 from blemish.frozen import Detector
 
 Serve = Callable[..., Client]
@@ -49,6 +48,7 @@ def test_volumes_are_shown_decided_and_taken_away(serve: Serve, tmp_path: Path) 
     good = next(row["pid"] for row in ann.rows(run) if row["path"] != worst["path"])
     assert ann.send("POST", f"/api/runs/{run}/teach", json={"good": [good]})["result"]["taught"]["good"] == 1
     ann.send("POST", f"/api/runs/{run}/teach/undo")
+    ann.send("POST", f"/api/runs/{run}/teach", 400, json={"defects": [{"pid": good, "box": [0, 0, 9, 9]}]})
     ann.send("PUT", f"/api/runs/{run}/verdict", json={"threshold": (worst["score"] + ann.rows(run)[1]["score"]) / 2})
     detector = ann.send("POST", f"/api/runs/{run}/freeze", 201)["id"]
     new = made.write_nifti(tmp_path / "new.nii.gz", _brain(9, lesion=True))

@@ -19,10 +19,14 @@ router = APIRouter(prefix="/api/runs/{run}/teach", tags=["teaching"])
 
 @router.post("", response_model=answers.Taught)
 async def teach(run: Id, asked: asking.Lesson, service: ServiceOf, who: Who) -> Any:
-    """Every photo is compared with these and scored again, which takes seconds. Lessons add up."""
+    """Every photo is compared with these and scored again, which takes seconds. Lessons add up. Of volumes good ones only."""
     view = await service.view(run)
     if not asked.good and not asked.defects:
         raise HTTPException(400, "The lesson is empty. Give good photos, or a defect with its box.")
+    if asked.defects and view.kind == "volumes":
+        raise HTTPException(
+            400, "A box marks a defect of a photo. Of volumes give good ones here, and masks with blemish teach."
+        )
     good = [_path(view, pid) for pid in asked.good]
     defects = [(_path(view, marked.pid), marked.box) for marked in asked.defects]
     detail = {"good": good, "defects": [{"photo": path, "box": box} for path, box in defects]}
