@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/runs/{run}/teach", tags=["teaching"])
 
 @router.post("", response_model=answers.Taught)
 async def teach(run: Id, asked: asking.Lesson, service: ServiceOf, who: Who) -> Any:
-    """Every photo is compared with these and scored again, which takes seconds. Lessons add up. Of volumes good ones only."""
+    """Every photo is compared with these and scored again in seconds. Lessons add up. Of volumes, good ones only."""
     view = await service.view(run)
     if not asked.good and not asked.defects:
         raise HTTPException(400, "The lesson is empty. Give good photos, or a defect with its box.")
