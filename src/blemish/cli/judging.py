@@ -106,7 +106,7 @@ def _decide_photo(run: Path, photo: str, is_: str | None, quiet: bool, as_json: 
     from blemish.reviewing import review
     from blemish.run import summary
 
-    result = review(run, {photo: is_})  # type: ignore[dict-item]  # one of the two, as just checked
+    result = review(run, {photo: is_})
     call = next(one.verdict for one in result.scored if one.path == photo)
     if as_json:
         print(json.dumps({"run": str(run), "photo": photo, "verdict": call, **summary(result)["verdict"]}, indent=2))
