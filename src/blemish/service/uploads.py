@@ -34,7 +34,7 @@ LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 @dataclass
 class Intake:
-    """What one request brings into ``folder``. ``files`` and ``size`` in bytes: what the folder holds, counted along."""
+    """What one request brings into ``folder``. ``files`` and ``size``, in bytes: of the folder, counted along."""
 
     folder: Path
     limits: Limits
