@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save
 
 from blemish import bundle
-from blemish.bundle import BANK, MANIFEST, SCHEMA, WEIGHTS, Bundle, DetectorFacts
+from blemish.bundle import BANK, MANIFEST, SCHEMA_OF_PHOTOS, WEIGHTS, Bundle, DetectorFacts
 from blemish.errors import InputError, OutputError
 from blemish.scoring.memory import Memory
 from token_batches import unit
@@ -117,7 +117,7 @@ def test_it_is_a_plain_zip_without_pickle(file: Path) -> None:
     with ZipFile(file) as archive:
         assert archive.namelist() == [MANIFEST, BANK, f"{WEIGHTS}network.safetensors"]
         assert all(info.compress_type == ZIP_STORED for info in archive.infolist())
-        assert json.loads(archive.read(MANIFEST))["schema"] == SCHEMA
+        assert json.loads(archive.read(MANIFEST))["schema"] == SCHEMA_OF_PHOTOS
         length = int.from_bytes(archive.read(BANK)[:8], "little")
         assert json.loads(archive.read(BANK)[8 : 8 + length])["normal0"]["dtype"] == "F16"
 
@@ -288,7 +288,7 @@ EYE = np.eye(8, dtype=np.float16)
 
 # what somebody writes who also makes the digests fit; words of the sentence
 FORGED: dict[str, tuple[Callable[[dict[str, Any], dict[str, bytes]], object], str]] = {
-    "a newer schema": (_set("schema", to=2), r"made by a newer blemish \(schema 2; this one reads 1\)"),
+    "a newer schema": (_set("schema", to=3), r"made by a newer blemish \(schema 3; this one reads 2\)"),
     "a schema in words": (_set("schema", to="two"), "newer blemish"),
     "no facts": (_set("facts", to={}), "damaged"),
     "facts that are a number": (_set("facts", to=3), "damaged"),

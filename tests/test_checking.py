@@ -36,7 +36,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_line_for_each_in_their_order(detector: Detector, photos: Path) -> None:
     given = [photos / "2.png", photos / "none.png", photos, photos / "2.png"]
-    lines = list(check_files(detector, listed(given)))
+    lines = list(check_files(detector, listed(given, detector)))
     names = [Path(line["path"]).relative_to(photos).as_posix() for line in lines]
     assert names == ["2.png", "none.png", "1.png", "2.png", "4.png", "10.png", "sub/3.jpg", "2.png"]
     verdicts = [line.get("verdict", line.get("error")) for line in lines]
@@ -55,9 +55,9 @@ def test_a_line_for_each_in_their_order(detector: Detector, photos: Path) -> Non
     assert all(json.loads(json.dumps(line)) == line for line in lines)
 
 
-def test_a_folder_without_photos(tmp_path: Path) -> None:
+def test_a_folder_without_photos(detector: Detector, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is empty"):
-        listed([tmp_path])
+        listed([tmp_path], detector)
 
 
 def test_lines_and_pictures_are_kept(
@@ -66,13 +66,13 @@ def test_lines_and_pictures_are_kept(
     monkeypatch.chdir(photos.parent)
     out = tmp_path / "new" / "out"
     with Results(out, detector) as results:
-        lines = list(check_files(detector, listed([Path("photos")]), results))
+        lines = list(check_files(detector, listed([Path("photos")], detector), results))
     assert [json.loads(line) for line in (out / LINES).read_text().splitlines()] == lines
     assert set(contents(out)) == {LINES, "overlays/photos/2.png.jpg", "overlays/photos/sub/3.jpg.jpg"}
     with Image.open(out / "overlays" / "photos" / "2.png.jpg") as picture:
         assert picture.size == (64, 64)
     with Results(out, detector) as results:
-        list(check_files(detector, listed([Path("photos") / "1.png"]), results))
+        list(check_files(detector, listed([Path("photos") / "1.png"], detector), results))
     assert len((out / LINES).read_text().splitlines()) == len(lines) + 1, "it goes on in the same file"
 
 
@@ -85,7 +85,7 @@ def test_pictures_stay_in_the_results(
     before = contents(photos)
     path = photos / "2.png" if name == "ABSOLUTE" else Path(name)
     with Results(tmp_path / "out", detector) as results:
-        (line,) = check_files(detector, listed([path]), results)
+        (line,) = check_files(detector, listed([path], detector), results)
     assert line["path"] == str(path), "as it was typed"
     assert contents(photos) == before
     (picture,) = (tmp_path / "out").rglob("*.jpg")
@@ -96,7 +96,7 @@ def test_pictures_stay_in_the_results(
 def test_large_photos_have_small_pictures(detector: Detector, tmp_path: Path) -> None:
     Image.fromarray(stained(1, 1.0, (700, 1120))).save(tmp_path / "large.png")
     with Results(tmp_path / "out", detector) as results:
-        (line,) = check_files(detector, listed([tmp_path / "large.png"]), results)
+        (line,) = check_files(detector, listed([tmp_path / "large.png"], detector), results)
     (left, top, right, bottom), *_ = line["boxes"]
     assert right - left > 200 and bottom - top > 100, "boxes are in pixels of the photo"
     (file,) = (tmp_path / "out").rglob("*.jpg")
@@ -110,7 +110,7 @@ def test_names_that_are_no_unicode(detector: Detector, tmp_path: Path) -> None:
     Image.fromarray(stained(1, 1.0)).save(folder / "a.png")
     (folder / "a.png").rename(os.fsdecode(os.fsencode(folder) + b"/\xff.png"))
     with Results(tmp_path / "out", detector) as results:
-        (line,) = check_files(detector, listed([folder]), results)
+        (line,) = check_files(detector, listed([folder], detector), results)
     assert json.loads((tmp_path / "out" / LINES).read_text()) == line
     assert line["verdict"] == "blemished"
 
@@ -127,4 +127,4 @@ def test_a_picture_that_cannot_be_written_ends_it(detector: Detector, photos: Pa
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "overlays").write_text("in the way")
     with Results(tmp_path / "out", detector) as results, pytest.raises(OutputError, match="Cannot write to"):
-        list(check_files(detector, listed([photos]), results))
+        list(check_files(detector, listed([photos], detector), results))

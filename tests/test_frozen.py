@@ -60,7 +60,7 @@ def test_one_number_whichever_way_it_is_asked(
         asked: list[Checked] = [detector.check(one) for one in (file, str(file), pixels, pixels[::1], picture)]
     asked.append(Detector.load(part).check(file))
     lines = [found.as_dict() for found in asked]
-    lines += check_files(detector, listed([tmp_path / "in"]))
+    lines += check_files(detector, listed([tmp_path / "in"], detector))
     assert call(monkeypatch, "check", part, file) == 0
     assert call(monkeypatch, "check", part, tmp_path / "in", "--out", tmp_path / "checked") == 0
     assert call(monkeypatch, "watch", part, tmp_path / "in", "--once", "--quiet", "--interval", "0.001") == 0

@@ -18,8 +18,8 @@ from blemish.config import ScanConfig
 from blemish.errors import ConfigError, InputError
 from blemish.matching import executor
 from blemish.matching.screening import deal, most_similar, references
+from blemish.part_cache import kept_parts, kept_tiles
 from blemish.part_file import read_part
-from blemish.parts import kept_parts, kept_tiles
 from blemish.result import Result
 from blemish.scanning import scan
 from photos import part, write_parts

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blemish.errors import ConfigError
-from blemish.matching import nearby
+from blemish.matching import nearby_pairs
 from blemish.matching.nearby import match_nearby
 from blemish.matching.store import Budget
 from token_batches import PLENTY, SCRATCH, Tables, assert_same_bits, clustered_tokens, stored, tables, unit, unit_tokens
@@ -88,17 +89,29 @@ def test_a_batch_in_another_order_finds_the_same() -> None:
 def test_memory_and_the_size_of_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     z, inside = clustered_tokens(3, 7 * 6 * 5, 16, 0.05), brain(3, 210, 1)
     plenty = found(z, (7, 6, 5), 2, inside=inside)
-    for work in (2**18, 2**20):
-        monkeypatch.setattr(nearby, "WORK", work)
-        assert_same_bits(found(z, (7, 6, 5), 2, inside=inside), plenty)
-    for cells in (2, 3, 8):
-        monkeypatch.setattr(nearby, "CELLS", cells)
-        assert_same_bits(found(z, (7, 6, 5), 2, inside=inside), plenty)
+    for name, values in {"CELLS": (2, 3, 8), "PROPOSED": (0, 1), "TOGETHER": (16, 100), "ANYWHERE": (1, 300)}.items():
+        for value in values:
+            with monkeypatch.context() as patched:
+                patched.setattr(nearby_pairs, name, value)
+                assert_same_bits(found(z, (7, 6, 5), 2, inside=inside), plenty)
 
 
 def test_a_table_that_does_not_fit_goes_to_a_file() -> None:
-    z = clustered_tokens(6, 512, 4, 0.1)
-    assert_same_bits(found(z, (8, 8, 8), 1, memory=2**19), found(z, (8, 8, 8), 1))
+    z = clustered_tokens(66, 125, 4, 0.1)
+    assert_same_bits(found(z, (5, 5, 5), 1, memory=2**22), found(z, (5, 5, 5), 1))
+
+
+def test_threads_change_no_bit() -> None:
+    z, inside = clustered_tokens(6, 216, 16, 0.05), brain(6, 216, 2)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = found(z, (6, 6, 6), 2, inside=inside)
+        torch.set_num_threads(4)
+        assert_same_bits(found(z, (6, 6, 6), 2, inside=inside), alone)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_copies_are_no_distance_away_and_of_equal_tokens_the_first_counts() -> None:

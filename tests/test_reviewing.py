@@ -57,8 +57,10 @@ def test_a_word_overrules_the_call_of_its_photo_only(run: Path) -> None:
     assert {path: said for path, said in after.items() if path not in (worst, ok)} == {
         path: said for path, said in before.items() if path not in (worst, ok)
     }
+    again = reread(run).result.judgement
     assert result.judgement is not None
-    assert result.judgement.threshold == reread(run).result.judgement.threshold  # type: ignore[union-attr]
+    assert again is not None
+    assert result.judgement.threshold == again.threshold
     assert [photo.score for photo in read_rows(run)] == [photo.score for photo in rows]
     assert (run / "masks" / f"{ok}.png").is_file()
     assert not (run / "masks" / f"{worst}.png").exists()

@@ -31,40 +31,10 @@ from blemish.result import Result
 from blemish.scanning import scan
 from blemish.sinks.families import read as read_families
 from photos import write_parts
-
-SHAPE = (40, 48, 32)
-LESION = (slice(24, 31), slice(18, 25), slice(12, 19))
-CONFIG = ScanConfig(backbone="mock", cache=False, volumes=VolumeConfig(grid=8, cube=64, slices=4))
+from volume_scans import CONFIG, LESION, SHAPE, brain, stored, write
 
 # stored axes and mm of three kinds of files; an oblique one besides
 KINDS = (("RAS", (1, 1, 1)), ("LPS", (1, 1, 1)), ("PIR", (1.5, 1, 2)))
-
-
-DARK = (slice(14, 22), slice(28, 36), slice(10, 16))  # as dark and bright as a brain gets: a lesion moves no percentile
-BRIGHT = (slice(10, 18), slice(14, 22), slice(18, 23))
-
-
-def brain(number: int, lesion: bool = False) -> npt.NDArray[np.float32]:
-    """The same brain with noise of its own, in RAS order, and perhaps a lesion of a grey level between."""
-    rng = np.random.default_rng(number)
-    values = made.brain(SHAPE, 0)
-    inside = values > 0
-    for place, level in ((DARK, 40), (BRIGHT, 170), *(((LESION, 140),) if lesion else ())):
-        values[place] = level
-    return np.where(inside, np.maximum(values + rng.normal(0, 2, SHAPE), 1), 0).astype(np.float32)
-
-
-def stored(ras: npt.NDArray[np.float32], axes: str) -> npt.NDArray[np.float32]:
-    """In RAS order -> as a file with these axes has it."""
-    matrix = nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes)
-    turn = nib.orientations.ornt_transform(*matrix)
-    return np.asarray(nib.orientations.apply_orientation(ras, turn), np.float32)
-
-
-def write(folder: Path, count: int = 6, lesions: tuple[int, ...] = (4,)) -> Path:
-    for number in range(count):
-        made.write_nifti(folder / f"b{number:02}.nii.gz", brain(number, number in lesions))
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -334,7 +304,8 @@ def test_copies_are_told_of(tmp_path: Path) -> None:
     "changes, words",
     [
         ({"size": 256}, "--size is for photos"),
-        ({"subset": 50}, "--subset is for photos"),
+        ({"screen": 0.5}, "--subset sets how many"),
+        ({"executor": "ray"}, "by this machine's cores"),
         ({"exports": ("masks", "coco")}, "are for photos"),
         ({"backbone": "mock+effnet-lite2"}, "one backbone"),
         ({"method": "text", "backbone": "effnet-lite2", "text": {"class_name": "brain"}}, "holds volumes"),
@@ -425,20 +396,13 @@ def test_a_decision_scores_again(recurring: Path, tmp_path: Path) -> None:
     assert {row["path"]: row["score"] for row in table(run)} == first
 
 
-@pytest.mark.parametrize(
-    "verb, rest",
-    [
-        ("teach", ["--good", "b00.nii.gz"]),
-        ("freeze", ["--out", "x.blemish"]),
-        ("diagnose", []),
-        ("eval", ["--truth", "."]),
-    ],
-)
-def test_what_is_not_there_yet_says_so(
-    verb: str, rest: list[str], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_diagnosis_speaks_of_volumes(
+    recurring: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(monkeypatch, verb, run, *rest) == 2
-    assert "run of volumes" in capsys.readouterr().err
+    assert call(monkeypatch, "diagnose", recurring) == 0
+    said = capsys.readouterr().out
+    assert "volumes" in said and "photo" not in said and "patch" not in said
+    assert "1 families" in said
 
 
 def test_nothing_is_learned_from_volumes(run: Path) -> None:
@@ -449,9 +413,10 @@ def test_nothing_is_learned_from_volumes(run: Path) -> None:
 def test_neither_kind_of_run_grows_by_the_other(
     run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(monkeypatch, "scan", "--extend", run, folder) == 2
-    assert "run of volumes" in capsys.readouterr().err
-    photos = scan(write_parts(tmp_path / "parts"), ScanConfig(backbone="mock", cache=False)).save(tmp_path / "run")
+    parts = write_parts(tmp_path / "parts")
+    assert call(monkeypatch, "scan", "--extend", run, parts) == 2
+    assert "extended by volumes" in capsys.readouterr().err
+    photos = scan(parts, ScanConfig(backbone="mock", cache=False)).save(tmp_path / "run")
     assert call(monkeypatch, "scan", "--extend", photos, folder) == 2
     assert "not extended by volumes" in capsys.readouterr().err
 

@@ -12,10 +12,11 @@ pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blem
 
 import volume_files as made
 from blemish.errors import ConfigError, InputError
-from blemish.inputs.volume_checks import VolumeFacts, differences, other_scanners, place
+from blemish.inputs.volume_checks import Frame, VolumeFacts, differences, other_scanners, place
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, brain_box, from_cube, to_cube
-from blemish.inputs.volume_layouts import find_brain_masks, find_volumes
+from blemish.inputs.volume_layouts import VolumeFile, find_brain_masks, find_volumes
+from blemish.inputs.volumes import digest, read_volume
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -224,3 +225,32 @@ def test_unregistered_volumes_are_centred_at_one_scale() -> None:
 def test_an_unknown_alignment() -> None:
     with pytest.raises(ConfigError, match="none, box, affine"):
         place([facts()], "warp")
+
+
+def test_a_digest_without_decoding(tmp_path: Path) -> None:
+    file = VolumeFile("a.nii.gz", (made.write_nifti(tmp_path / "a.nii.gz", made.brain()),))
+    assert digest(file) == read_volume(file).sha256
+    pytest.importorskip("pydicom")
+    series = VolumeFile("s", tuple(made.write_series(tmp_path / "s", made.brain().astype(np.uint16))))
+    assert digest(series) == read_volume(series).sha256
+
+
+@pytest.mark.parametrize("align, apart", [("box", 0.0), ("box", 30.0), ("none", 0.0), ("none", 100.0)])
+def test_one_more_lies_where_the_batch_would_have_it(align: str, apart: float) -> None:
+    """``apart``: mm between the origins; registered volumes share a cube, others have one around each brain."""
+    facts = []
+    for number in range(3):
+        matrix = np.eye(4)
+        matrix[0, 3] = apart * number
+        facts.append(VolumeFacts(str(number), Geometry((50, 60, 40), matrix), Box((5, 6, 4), (45, 50, 36))))
+    boxes = place(facts, align).boxes
+    frame = Frame.of([(one.geometry, box) for one, box in zip(facts, boxes, strict=True)], align)
+    for one, box in zip(facts, boxes, strict=True):
+        found = frame.box(one)
+        np.testing.assert_allclose([found.start, found.stop], [box.start, box.stop], atol=1e-9)
+
+
+def test_another_way_of_aligning_has_no_place_for_one_more() -> None:
+    facts = VolumeFacts("a", Geometry((50, 60, 40), np.eye(4)), Box((5, 6, 4), (45, 50, 36)))
+    with pytest.raises(ConfigError, match="place is found together"):
+        Frame.of([(facts.geometry, facts.box)], "affine")

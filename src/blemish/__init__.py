@@ -25,6 +25,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blemish.checked import Checked as Checked
+    from blemish.checked import CheckedVolume as CheckedVolume
     from blemish.config import FamilyConfig as FamilyConfig
     from blemish.config import ScanConfig as ScanConfig
     from blemish.config import TextConfig as TextConfig
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from blemish.errors import BlemishError as BlemishError
     from blemish.evaluation import evaluate as evaluate
     from blemish.freezing import freeze as freeze
-    from blemish.frozen import Checked as Checked
     from blemish.frozen import Detector as Detector
     from blemish.frozen import export_onnx as export_onnx
     from blemish.judgement import Interval as Interval
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BlemishError",
     "Checked",
+    "CheckedVolume",
     "Decision",
     "Detector",
     "Family",
@@ -83,7 +85,8 @@ __all__ = [
 
 _HOME = {
     "BlemishError": "errors",
-    "Checked": "frozen",
+    "Checked": "checked",
+    "CheckedVolume": "checked",
     "Decision": "result",
     "Detector": "frozen",
     "Family": "result",

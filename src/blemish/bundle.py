@@ -23,12 +23,15 @@ from safetensors.numpy import load, save
 
 from blemish.errors import InputError
 from blemish.scoring.memory import Memory
+from blemish.scoring.places import Usual
 from blemish.whole_file import write_whole
 
-__all__ = ["SUFFIX", "Bundle", "DetectorFacts", "Eye", "read", "write"]
+__all__ = ["SUFFIX", "Bundle", "DetectorFacts", "Eye", "VolumeView", "read", "write"]
 
 SUFFIX = ".blemish"
-SCHEMA = 1  # raised when older programs would misread the file
+SCHEMA = 2  # raised when older programs would misread the file
+SCHEMA_OF_PHOTOS = 1  # which has not changed since
+PLACES = ("middle", "deviation")  # of ``Usual``
 FORMAT = "blemish detector"
 MANIFEST, BANK, WEIGHTS = "manifest.json", "bank.safetensors", "weights/"
 NUMBERS = ("scale", "offset", "boost", "margin")  # of a memory
@@ -39,6 +42,37 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same detector is th
 WHAT_TO_GIVE = "Give a file that `blemish freeze RUN --out FILE` made."
 Eye = Callable[[npt.NDArray[np.uint8]], tuple[float, npt.NDArray[np.float32]]]  # (H, W, 3), any size -> score, map
 UNIT = 0.02  # how far from 1 the length of a token may be after rounding to half precision
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """How a detector for volumes looks at one: what ``VolumeConfig`` has of it, and where its cube lies."""
+
+    grid: int
+    slices: int
+    axes: tuple[int, ...]
+    radius: int
+    gain: float  # of a map that is weighed by place, to the run's scale
+    side: float  # of the cube in mm; 0: the box around each brain
+    middle: tuple[float, float, float] | None  # of the cube, mm, where volumes were registered
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> VolumeView:
+        """From JSON. Raises as ``DetectorFacts.of``."""
+        middle = values["middle"]
+        x, y, z = (_finite(at, "middle") for at in middle) if middle is not None else (0.0, 0.0, 0.0)
+        axes = tuple(_natural(axis, "axes", 0) for axis in values["axes"])
+        if not axes or not set(axes) <= {0, 1, 2}:
+            raise ValueError(f"axes are {axes}")
+        return cls(
+            grid=_natural(values["grid"], "grid"),
+            slices=_natural(values["slices"], "slices"),
+            axes=axes,
+            radius=_natural(values["radius"], "radius", -1),
+            gain=_finite(values["gain"], "gain"),
+            side=_finite(values["side"], "side"),
+            middle=None if middle is None else (x, y, z),
+        )
 
 
 @dataclass(frozen=True)
@@ -68,11 +102,13 @@ class DetectorFacts:
     made_from: dict[str, int]  # counts: photos of the run, of these in the bank, tokens of the bank and of defects
     made_by: str  # version of blemish
     created: str
+    volume: VolumeView | None = None  # of a detector for volumes: height and width are the sides of its cube
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> DetectorFacts:
         """From JSON. Raises ``ValueError``, ``TypeError`` or ``KeyError`` if it is not what ``as_dict`` gave."""
-        known = {name: values[name] for name in cls.__dataclass_fields__}
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name != "volume"}
+        known["volume"] = VolumeView.of(values["volume"]) if values.get("volume") is not None else None
         for name in ("layers", "radii"):
             known[name] = tuple(_natural(number, name) for number in known[name])
         known["photos"] = tuple(str(digest) for digest in known["photos"])
@@ -91,7 +127,8 @@ class DetectorFacts:
         return cls(**known)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without ``volume`` where it is of photos."""
+        return {name: value for name, value in asdict(self).items() if name != "volume" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -101,18 +138,23 @@ class Bundle:
     facts: DetectorFacts
     memories: tuple[Memory, ...]
     weights: Mapping[str, bytes]
+    usual: Usual | None = None  # of volumes whose scores are weighed by place
 
 
 def write(bundle: Bundle, file: Path) -> None:
     """Complete or not at all. Raises ``OutputError``."""
-    tensors = {}
+    tensors: dict[str, npt.NDArray[Any]] = {}
     for at, memory in enumerate(bundle.memories):
         tensors[f"normal{at}"] = memory.normal.astype(np.float16)
         tensors[f"defects{at}"] = memory.defects.astype(np.float16)
+        if memory.at is not None:
+            tensors[f"at{at}"] = memory.at
+    if bundle.usual is not None:
+        tensors |= {name: getattr(bundle.usual, name).astype(np.float32) for name in PLACES}
     entries = {BANK: save(tensors), **{WEIGHTS + name: content for name, content in bundle.weights.items()}}
     manifest = {
         "format": FORMAT,
-        "schema": SCHEMA,
+        "schema": SCHEMA if bundle.facts.volume else SCHEMA_OF_PHOTOS,
         "facts": bundle.facts.as_dict(),
         "memories": [_numbers(memory) for memory in bundle.memories],
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in entries.items()},
@@ -147,7 +189,7 @@ def read(file: Path) -> Bundle:
                 raise ValueError(f"{name} was changed")
         tensors = load(contents.pop(BANK))
         memories = tuple(
-            _memory(tensors[f"normal{at}"], tensors[f"defects{at}"], numbers)
+            _memory(tensors[f"normal{at}"], tensors[f"defects{at}"], tensors.get(f"at{at}"), numbers)
             for at, numbers in enumerate(manifest["memories"])
         )
         if not memories:
@@ -155,7 +197,10 @@ def read(file: Path) -> Bundle:
         weights = {name.removeprefix(WEIGHTS): content for name, content in contents.items()}
         if not all(name.startswith(WEIGHTS) for name in contents) or not all(map(WEIGHTS_FILE.fullmatch, weights)):
             raise ValueError("a file name is not one of ours")
-        return Bundle(DetectorFacts.of(manifest["facts"]), memories, weights)
+        facts = DetectorFacts.of(manifest["facts"])
+        usual = Usual(*(tensors[name] for name in PLACES)) if PLACES[0] in tensors else None
+        _check_places(facts.volume, memories, usual)
+        return Bundle(facts, memories, weights, usual)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {str(file)!r}. {WHAT_TO_GIVE}") from error
     except IsADirectoryError as error:
@@ -202,7 +247,22 @@ def _numbers(memory: Memory) -> dict[str, float | int]:
     return {name: getattr(memory, name) for name in ("k", *NUMBERS)}
 
 
-def _memory(normal: Any, defects: Any, numbers: Mapping[str, Any]) -> Memory:
+def _check_places(view: VolumeView | None, memories: tuple[Memory, ...], usual: Usual | None) -> None:
+    if any((memory.at is None) != (view is None) for memory in memories) or (usual is not None and view is None):
+        raise ValueError("places where there are none, or none where there are some")
+    if view is None:
+        return
+    cells = view.grid**3
+    for memory in memories:
+        at = np.asarray(memory.at)
+        if at.shape != memory.normal.shape[:1] or at.dtype != np.int32 or at.min() < 0 or at.max() >= cells:
+            raise ValueError("tokens that lie at no place")
+    for values in (usual.middle, usual.deviation) if usual else ():
+        if values.shape != (view.grid,) * 3 or not np.isfinite(values).all():
+            raise ValueError("what is usual at a place is missing")
+
+
+def _memory(normal: Any, defects: Any, at: Any, numbers: Mapping[str, Any]) -> Memory:
     normal, defects = (np.asarray(tokens, dtype=np.float32) for tokens in (normal, defects))
     if normal.ndim != 2 or defects.ndim != 2 or not len(normal) or normal.shape[1] != defects.shape[1]:
         raise ValueError(f"tokens of the shapes {normal.shape} and {defects.shape}")
@@ -210,6 +270,7 @@ def _memory(normal: Any, defects: Any, numbers: Mapping[str, Any]) -> Memory:
         normal=_unit(normal),
         defects=_unit(defects),
         k=_natural(numbers["k"], "k"),
+        at=at,
         **{name: _finite(numbers[name], name) for name in NUMBERS},
     )
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from blemish.checked import Checked, CheckedVolume
 from blemish.errors import InputError, OutputError, UnreadablePhoto
-from blemish.frozen import Checked, Detector
-from blemish.inputs.images import PhotoFile, find_photos
+from blemish.frozen import Detector
+from blemish.inputs.images import PhotoFile
 from blemish.result import RGB, upsample
 from blemish.sinks import overlays
 from blemish.sinks.names import beside
@@ -30,7 +31,7 @@ Line = dict[str, Any]
 
 
 class Results:
-    """A folder that grows by a line a photo, and by a picture for each that is not ok."""
+    """A folder that grows by a line a photo, and by a picture for each that is not ok; or by a map of each volume."""
 
     def __init__(self, folder: Path, detector: Detector) -> None:
         """Raises ``OutputError`` if the folder cannot be written."""
@@ -50,10 +51,12 @@ class Results:
             if self._lines.read(1) != b"\n":
                 self._lines.write(b"\n")
 
-    def add(self, line: Line, checked: Checked | None, pixels: RGB | None) -> None:
+    def add(self, line: Line, checked: Checked | None, pixels: Any) -> None:
         """The picture first: a line that is there says that all of its photo is. Raises ``OutputError``."""
         try:
-            if checked and pixels is not None and checked.verdict != "ok":
+            if isinstance(checked, CheckedVolume):
+                checked.write(self.folder / "maps", _inside(checked.path))
+            elif checked and pixels is not None and checked.verdict != "ok":
                 small = _small(pixels)
                 heat = upsample(checked.grid, (small.shape[0], small.shape[1]))
                 overlays.save(small, heat, self._scale, beside(self.folder / "overlays", _inside(checked.path), ".jpg"))
@@ -86,22 +89,18 @@ def _small(pixels: RGB) -> RGB:
     return np.asarray(picture)
 
 
-def listed(paths: Sequence[Path]) -> list[PhotoFile]:
-    """Files as they were given, and the photos of folders. Raises ``InputError`` if there is but a folder without any;
-    among others it gets a line with an error."""
-    photos: list[PhotoFile] = []
+def listed(paths: Sequence[Path], detector: Detector) -> list[Any]:
+    """Files as they were given, and the photos, or volumes, of folders. Raises ``InputError`` if there is but a folder
+    without any; among others it gets a line with an error."""
+    files: list[Any] = []
     for path in paths:
         try:
-            found = find_photos(path)[0] if path.is_dir() else None
+            files += detector.files(path)
         except InputError:
             if len(paths) == 1:
                 raise
-            found = None
-        if found is None:
-            photos.append(PhotoFile(str(path), path))
-        else:
-            photos += [PhotoFile(str(path / photo.path), photo.file) for photo in found]
-    return photos
+            files.append(PhotoFile(str(path), path))
+    return files
 
 
 def require_apart(results: Path, folder: Path) -> None:
@@ -114,23 +113,23 @@ def require_apart(results: Path, folder: Path) -> None:
         )
 
 
-def check_files(detector: Detector, photos: Sequence[PhotoFile], results: Results | None = None) -> Iterator[Line]:
+def check_files(detector: Detector, photos: Sequence[Any], results: Results | None = None) -> Iterator[Line]:
     """A line for each of ``photos``, in their order: path, score, verdict, threshold and boxes, or path and error."""
     for photo in photos:
         yield judge_file(detector, photo, results)
 
 
-def judge_file(detector: Detector, photo: PhotoFile, results: Results | None = None, **more: Any) -> Line:
+def judge_file(detector: Detector, photo: Any, results: Results | None = None, **more: Any) -> Line:
     """One line; ``more`` is added to it."""
-    checked = pixels = None
+    checked = seen = None
     try:
-        pixels = detector.read(photo)
-        checked = detector.judge(photo.path, pixels)
+        seen = detector.read(photo)
+        checked = detector.judge(photo.path, seen)
         line: Line = checked.as_dict() | more
     except (UnreadablePhoto, InputError) as error:
         line = {"path": photo.path, "error": str(error), **more}
     except Exception as error:  # out of memory, or whatever a runtime makes of a monstrous photo: the line goes on
         line = {"path": photo.path, "error": f"cannot be judged: {str(error) or type(error).__name__}"[:300], **more}
     if results:
-        results.add(line, checked, pixels)
+        results.add(line, checked, seen)
     return line

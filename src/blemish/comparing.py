@@ -39,6 +39,7 @@ from blemish.scoring.families import (
     solitary,
     whole,
 )
+from blemish.scoring.places import unusual_grey
 
 __all__ = ["Compared", "ComparedPart", "compare", "searched", "together"]
 
@@ -154,11 +155,12 @@ def together(
     decisions: Sequence[Decision],
     *,
     inside: Bools | None = None,
+    grey: Float32 | None = None,
 ) -> Compared:
     """The families and scores of the batch. ``paths``, ``sha256`` and ``embeddings`` (B, E) are in the parts' order.
 
     ``decisions``: what the user has said about families of these photos before. ``inside``: (B, x, y, z), of volumes
-    the cells that count."""
+    the cells that count. ``grey``: the same of their grey levels, where these count too."""
     found, numbers, looks = _families(parts, len(paths), branches, config)
     rescoring = Rescoring(
         parts=tuple(Part(part.scores, part.passes, part.k, own) for part, own in zip(parts, numbers, strict=True)),
@@ -169,6 +171,7 @@ def together(
         embeddings=embeddings,
         inside=inside,
         places=inside is not None and config.volumes.places,
+        grey=None if grey is None or inside is None else unusual_grey(grey, inside, config.volumes.grey),
     )
     families = decided(describe(found, parts[0].grids[0][0], paths, sha256), decisions, looks)
     families = with_effect(families, rescoring, paths)
@@ -225,7 +228,7 @@ def _look(numbers: Sequence[Numbers], family: int, carried: Sequence[Carriers], 
 def features_of(branch: Branch) -> str:
     """What made the tokens of the first pass: only looks with the same can be compared."""
     facts = (branch.backbone.weights_sha256[:12], branch.backbone.layers, branch.radii, branch.join, branch.shape)
-    return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}"
+    return f"{branch.backbone.facts.name} {' '.join(map(str, facts))}{branch.view and f' {branch.view}'}"
 
 
 def _between(passes: Sequence[Pass]) -> Float32:
@@ -261,7 +264,7 @@ def _diagnosis(one: Pass, paths: Sequence[str], config: ScanConfig, search: Sear
     )
     links = np.zeros((images, images), np.float32) if search.links is None else search.links
     first, second = np.nonzero(np.triu(links, 1))
-    words = reading(diagnosis, len(search.families))
+    words = reading(diagnosis, len(search.families), volumes=one.inside is not None)
     return {
         **replace(diagnosis, reading=words).as_dict(),
         "rule": config.families.rule,

@@ -220,7 +220,7 @@ _TABLES: dict[str, type[_Table]] = {
     "text": TextConfig,
     "volumes": VolumeConfig,
 }
-PHOTOS_ONLY = ("size", "fit", "radii", "subset", "screen", "executor", "ray_address")  # volumes have no use for them
+PHOTOS_ONLY = ("size", "fit", "radii", "screen", "executor", "ray_address")  # volumes have no use for them
 COMPARING = (  # settings of how photos are compared with each other
     "backbone",
     "layers",

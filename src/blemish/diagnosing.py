@@ -19,7 +19,7 @@ from blemish.errors import InputError, OutputError
 from blemish.family_facts import family_of
 from blemish.paths import RUN_DIAGNOSIS, RUN_PLOTS
 from blemish.result import Family
-from blemish.run_folder import read_manifest, require_compared
+from blemish.run_folder import of_volumes, read_manifest, require_compared
 from blemish.sinks.families import read as read_families
 
 __all__ = ["RunDiagnosis", "diagnose"]
@@ -41,13 +41,14 @@ class RunDiagnosis:
     communities: tuple[dict[str, Any], ...]
     links: tuple[tuple[int, int, float], ...]
     families: tuple[Family, ...]
+    unit: str = "photo"  # what one is called
     pictures: tuple[Path, ...] = ()
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Name and value of every number worth printing."""
         found = self.diagnosis
-        yield "photos", str(found.photos)
-        yield "tokens a photo", f"{found.tokens} ({found.sampled} of all were looked at)"
+        yield f"{self.unit}s", str(found.photos)
+        yield f"tokens a {self.unit}", f"{found.tokens} ({found.sampled} of all were looked at)"
         yield "reference rank", str(found.omega)
         if found.power_law:
             law = found.power_law
@@ -61,7 +62,7 @@ class RunDiagnosis:
             burn = found.burn_out
             yield "burnt-out tokens", f"{burn.share:.2%} (chance {burn.chance:.0%}), most often after {burn.most_often}"
         if found.smallest_batch:
-            yield "smallest batch", f"{found.smallest_batch} photos still follow the law"
+            yield "smallest batch", f"{found.smallest_batch} {self.unit}s still follow the law"
         yield "communities", f"{len(self.communities)} weighed, {len(self.families)} families"
 
     def family_of_photos(self) -> npt.NDArray[np.intp]:
@@ -100,6 +101,7 @@ def diagnose(run: str | Path, *, plots: bool = False) -> RunDiagnosis:
             communities=tuple(values["communities"]),
             links=tuple((a, b, weight) for a, b, weight in values["links"]),
             families=read_families(run / "families.json"),
+            unit="volume" if of_volumes(manifest) else "photo",
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"Cannot read {str(file)!r} ({error}). Scan the photos again.") from error

@@ -7,32 +7,33 @@ a time, twice; what is kept per photo is a row of counts of 27 KB.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from blemish import volume_evaluation
 from blemish.errors import InputError
+from blemish.evaluation_table import (
+    Evaluation,
+    Row,
+    Scored,
+    counted,
+    coverage_notes,
+    f1_max,
+    metric_rows,
+    read_scored,
+    score_rows,
+)
 from blemish.inputs.truth import Truth, fit_mask, read_mask, read_truth
-from blemish.metrics.intervals import Interval, image_intervals, pixel_intervals, row_of
+from blemish.metrics.intervals import pixel_intervals, row_of
 from blemish.metrics.pixels import PixelCounts, Spread, bins, empty, survey, update
 from blemish.metrics.pro import pro_musc_of, pro_mvtec_of
-from blemish.metrics.ranking import (
-    Counts,
-    RankCounts,
-    Undefined,
-    auroc_of,
-    average_precision_of,
-    f1_max_of,
-    rank_counts,
-)
+from blemish.metrics.ranking import auroc_of, average_precision_of
 from blemish.progress import Advance, Progress, Silent
-from blemish.run_folder import read_manifest, require_photos
+from blemish.run_folder import of_volumes, read_manifest
 from blemish.sinks.names import beside
 
 __all__ = ["Evaluation", "Row", "evaluate"]
@@ -41,50 +42,6 @@ ASPECT_TOLERANCE = 0.02  # a mask whose width / height differs more than this fr
 
 Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-_C = TypeVar("_C", RankCounts, PixelCounts)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One metric. ``value`` is None if it is undefined, ``low`` and ``high`` are the ends of its 95 %
-    interval or None; the note says why, and what else one should know."""
-
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
-    note: str
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What ``evaluate`` found; ``notes`` are sentences that belong beneath the table."""
-
-    run: str
-    truth: str
-    photos: int  # with a score
-    normal: int
-    defective: int
-    kinds: dict[str, int]  # folder name or label -> scored photos
-    without_truth: int  # scored photos that enter no metric
-    pixel_photos: int  # photos that enter the pixel metrics
-    resamples: int
-    seed: int
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Photo:
-    """A line of results.csv. ``score`` is None for an unreadable photo."""
-
-    path: str
-    score: float | None
-    size: tuple[int, int] | None  # width, height
 
 
 def evaluate(
@@ -94,17 +51,28 @@ def evaluate(
 
     ``truth``: an MVTec-like tree or a CSV file, see ``inputs.truth``. ``resamples``: bootstrap resamples of
     the photos for the intervals, 0 for none. ``progress`` hears of two stages, a step a map. Undefined
-    metrics have no value and say why. Raises ``InputError`` if ``run`` is no finished run, for a damaged map
-    or mask, and as ``read_truth``.
+    metrics have no value and say why. Of volumes: patient and voxel metrics, Dice and lesions, from a folder of NIfTI
+    masks or a CSV file, see ``inputs.volume_truth``. Raises ``InputError`` if ``run`` is no finished run, for a damaged
+    map or mask, and as ``read_truth``.
     """
-    photos = _read_run(run)
-    truths = read_truth(truth, [photo.path for photo in photos])
+    manifest = read_manifest(run)
+    photos = read_scored(run)
     scored = [photo for photo in photos if photo.score is not None]
-    known = [photo for photo in scored if photo.path in truths]
-    image_rows = _image_rows(known, truths, resamples, seed)
-    pixel_rows, pixel_photos, pixel_notes = _pixels(
-        run, known, truths, resamples=resamples, seed=seed, progress=progress
-    )
+    if of_volumes(manifest):
+        unit, natives = "volume", volume_evaluation.natives_of(run, scored)
+        truths = volume_evaluation.truths_of(truth, natives)
+        known = [photo for photo in scored if photo.path in truths]
+        rows = score_rows(known, truths, resamples, seed, "patient")
+        counted_rows, counted_photos, notes = volume_evaluation.voxels(
+            run, known, truths, natives, resamples=resamples, seed=seed, progress=progress or Silent()
+        )
+    else:
+        unit, truths = "photo", read_truth(truth, [photo.path for photo in photos])
+        known = [photo for photo in scored if photo.path in truths]
+        rows = score_rows(known, truths, resamples, seed)
+        counted_rows, counted_photos, notes = _pixels(
+            run, known, truths, resamples=resamples, seed=seed, progress=progress
+        )
     kinds = Counter(truths[photo.path].kind for photo in known)
     defective = sum(truths[photo.path].label for photo in known)
     return Evaluation(
@@ -115,108 +83,26 @@ def evaluate(
         defective=defective,
         kinds=dict(sorted(kinds.items())),
         without_truth=len(scored) - len(known),
-        pixel_photos=pixel_photos,
+        pixel_photos=counted_photos,
         resamples=resamples,
         seed=seed,
-        rows=(*image_rows, *pixel_rows),
-        notes=(*_coverage_notes(photos, truths, defective if resamples else 0), *pixel_notes),
+        rows=(*rows, *counted_rows),
+        notes=(*coverage_notes(photos, truths, defective if resamples else 0, unit), *notes),
     )
-
-
-def _read_run(run: Path) -> list[_Photo]:
-    require_photos(read_manifest(run), run, "evaluated")
-    try:
-        with (run / "results.csv").open(encoding="utf-8-sig", newline="") as file:
-            # in the order of names, so that resamples do not depend on the ranking
-            return sorted((_photo(line) for line in csv.DictReader(file)), key=lambda photo: photo.path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"The run in {run} is damaged ({error}). Scan the photos again.") from error
-
-
-def _photo(line: Mapping[str, str]) -> _Photo:
-    sized = line["width"] and line["height"]
-    return _Photo(
-        path=line["path"],
-        score=float(line["score"]) if line["status"] == "ok" else None,
-        size=(int(line["width"]), int(line["height"])) if sized else None,
-    )
-
-
-def _coverage_notes(photos: Sequence[_Photo], truths: Mapping[str, Truth], resampled: int) -> Iterator[str]:
-    """``resampled``: defective photos behind the intervals; 0 if there are none."""
-    strangers = [photo.path for photo in photos if photo.score is not None and photo.path not in truths]
-    unread = [photo.path for photo in photos if photo.score is None and photo.path in truths]
-    if strangers:
-        yield f"{_count(strangers, 'photo')} without a truth left out, for example {strangers[0]}."
-    if unread:
-        yield f"{_count(unread, 'photo')} with a truth were unreadable to the scan, for example {unread[0]}."
-    if 0 < resampled < 10:
-        yield f"Only {resampled} defective: every interval is rough, rather too narrow than too wide."
-
-
-def _count(things: Sequence[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
-
-
-def _f1_max_of(counts: Counts) -> float:
-    return f1_max_of(counts)[0]
-
-
-def _image_rows(known: Sequence[_Photo], truths: Mapping[str, Truth], resamples: int, seed: int) -> tuple[Row, ...]:
-    scores = np.array([photo.score for photo in known], dtype=np.float64)
-    labels = [truths[photo.path].label for photo in known]
-    metrics: dict[str, Callable[[RankCounts], float]] = {
-        "image AUROC": auroc_of,
-        "image AP": average_precision_of,
-        "image F1-max": _f1_max_of,
-    }
-    intervals = image_intervals(scores, labels, metrics, resamples=resamples, seed=seed)
-    return _rows(rank_counts(scores, labels), metrics, intervals, resamples)
 
 
 PIXEL_METRICS: dict[str, Callable[[PixelCounts], float]] = {
     "pixel AUROC": auroc_of,
     "pixel AP": average_precision_of,
-    "pixel F1-max": _f1_max_of,
+    "pixel F1-max": f1_max,
     "PRO (MuSc)": pro_musc_of,
     "PRO (MVTec)": pro_mvtec_of,
 }
 
 
-def _rows(
-    counts: _C,
-    metrics: Mapping[str, Callable[[_C], float]],
-    intervals: Mapping[str, Interval],
-    resamples: int,
-) -> tuple[Row, ...]:
-    rows = []
-    for name, metric in metrics.items():
-        try:
-            value = metric(counts)
-        except Undefined as reason:
-            rows.append(Row(name, None, None, None, f"undefined: {reason}"))
-            continue
-        interval = intervals[name]
-        notes = [_meaning(name, counts)]
-        if interval.undefined:
-            notes.append(f"undefined in {interval.undefined} of {resamples} resamples, which were skipped")
-        rows.append(Row(name, value, interval.low, interval.high, "; ".join(filter(None, notes))))
-    return tuple(rows)
-
-
-def _meaning(name: str, counts: Counts) -> str:
-    if name.endswith("F1-max"):
-        return f"the labels chose the threshold ({f1_max_of(counts)[1]:.4g}): an upper bound"
-    if name == "PRO (MuSc)":
-        return "200 equidistant thresholds, FPR < 0.3 stretched to 1; depends on the scale of the scores"
-    if name == "PRO (MVTec)":
-        return "exact curve up to FPR 0.3"
-    return ""
-
-
 def _pixels(
     run: Path,
-    known: Sequence[_Photo],
+    known: Sequence[Scored],
     truths: Mapping[str, Truth],
     *,
     resamples: int,
@@ -255,12 +141,12 @@ def _pixels(
             row_bins, row = row_of(counts)
             rows.append(row)
     intervals = pixel_intervals(row_bins, np.stack(rows), PIXEL_METRICS, resamples=resamples, seed=seed)
-    return _rows(pooled, PIXEL_METRICS, intervals, resamples), len(rows), notes
+    return metric_rows(pooled, PIXEL_METRICS, intervals, resamples), len(rows), notes
 
 
 def _pairs(
-    run: Path, photos: Sequence[_Photo], truths: Mapping[str, Truth], advance: Advance
-) -> Iterator[tuple[_Photo, Float32, Mask]]:
+    run: Path, photos: Sequence[Scored], truths: Mapping[str, Truth], advance: Advance
+) -> Iterator[tuple[Scored, Float32, Mask]]:
     """Each photo with its anomaly map ``(H, W)`` and its mask as drawn, which may have another size."""
     for photo in photos:
         anomaly_map = _read_map(_map_file(run, photo))
@@ -269,7 +155,7 @@ def _pairs(
         advance(1)
 
 
-def _map_file(run: Path, photo: _Photo) -> Path:
+def _map_file(run: Path, photo: Scored) -> Path:
     return beside(run / "maps", photo.path, ".tif")
 
 
@@ -285,7 +171,7 @@ def _read_map(file: Path) -> Float32:
     return anomaly_map
 
 
-def _aspect_differs(drawn: Mask, photo: _Photo) -> bool:
+def _aspect_differs(drawn: Mask, photo: Scored) -> bool:
     if photo.size is None:
         return False
     (height, width), (photo_width, photo_height) = drawn.shape, photo.size
@@ -296,13 +182,13 @@ def _skipped(reason: str) -> tuple[Row, ...]:
     return tuple(Row(name, None, None, None, f"skipped: {reason}") for name in PIXEL_METRICS)
 
 
-def _left_out_notes(known: Sequence[_Photo], mapped: Sequence[_Photo], usable: Sequence[_Photo]) -> list[str]:
+def _left_out_notes(known: Sequence[Scored], mapped: Sequence[Scored], usable: Sequence[Scored]) -> list[str]:
     notes, has_map, in_use = [], set(mapped), set(usable)
     if mapless := [photo.path for photo in known if photo not in has_map]:
-        notes.append(f"Pixel metrics leave out {_count(mapless, 'photo')} without a map: {mapless[0]}.")
+        notes.append(f"Pixel metrics leave out {counted(mapless, 'photo')} without a map: {mapless[0]}.")
     if maskless := [photo.path for photo in mapped if photo not in in_use]:
         notes.append(
-            f"Pixel metrics leave out {_count(maskless, 'defective photo')} without a mask, for example {maskless[0]}."
+            f"Pixel metrics leave out {counted(maskless, 'defective photo')} without a mask, for example {maskless[0]}."
         )
     return notes
 
@@ -311,11 +197,11 @@ def _mask_notes(odd: Sequence[str], blank: Sequence[str]) -> list[str]:
     notes = ["Masks: every pixel above 0 is defective, resized to the map (at least half of a pixel's area)."]
     if blank:
         notes.append(
-            f"Pixel metrics leave out {_count(blank, 'defective photo')} whose mask is empty, for example {blank[0]}."
+            f"Pixel metrics leave out {counted(blank, 'defective photo')} whose mask is empty, for example {blank[0]}."
         )
     if odd:
         notes.append(
-            f"{_count(odd, 'mask')} of another shape than the photo, stretched to fit; "
+            f"{counted(odd, 'mask')} of another shape than the photo, stretched to fit; "
             f"check for example that of {odd[0]}."
         )
     return notes

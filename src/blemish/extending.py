@@ -19,7 +19,7 @@ from blemish.inputs.layouts import Listing
 from blemish.paths import RUN_DIVISION, RUN_MANIFEST
 from blemish.run_folder import read_manifest, require_compared
 
-__all__ = ["Earlier", "describe"]
+__all__ = ["OF_THE_MACHINE", "Earlier", "describe", "real"]
 
 OF_THE_MACHINE = ("device", "executor", "ray_address", "memory", "threads", "cache")  # settings that say how, not what
 
@@ -35,6 +35,7 @@ class Earlier:
     parts: list[list[str]]  # paths that were compared with each other
     tiles: tuple[str, ...]  # names of the tile logs of the last part, by pass
     config: ScanConfig  # what decides the result; where and how it was computed is at its defaults
+    of_volumes: bool = False
 
     @classmethod
     def read(cls, run: Path, folder: Path | None = None, to: str = "extended") -> Earlier:
@@ -61,6 +62,7 @@ class Earlier:
                 parts=[[path for path, _ in part] for part in stored["parts"]],
                 tiles=tuple(stored["tiles"]),
                 config=with_options(ScanConfig(), config),
+                of_volumes=bool(manifest.get("resolved", {}).get("volumes")),
             )
         except FileNotFoundError as error:
             raise InputError(
@@ -80,29 +82,30 @@ class Earlier:
         of their folder and their path in that.
         Raises ``InputError`` if photos of the run are missing (the run would shrink), or none are new."""
         self.require_all()
-        known = {_real(file) for file in self.files.values()}
-        new = [photo for photo in listing.photos if _real(photo.file) not in known]
+        known = {real(file) for file in self.files.values()}
+        new = [photo for photo in listing.photos if real(photo.file) not in known]
         if not new:
             raise InputError(
                 f"All {len(listing.photos)} photos in {str(listing.root)!r} are in {str(self.run)!r} already. "
                 "Give the folder of the new ones."
             )
         photos = [PhotoFile(path, file) for path, file in self.files.items()]
-        photos += self._named(new, listing.root.name or "new")
+        photos += self.named(new, listing.root.name or "new")
         note = f"{len(self.files)} photos of {self.run.absolute().name} and {len(new)} new"
         return Listing(listing.root, photos, f"{note}; {listing.note}" if listing.note else note)
 
     def require_all(self) -> None:
         missing = [file for file in self.files.values() if not os.path.exists(file)]  # noqa: PTH110 - see _is_file
         if missing:
+            kind = "volumes" if self.of_volumes else "photos"
             raise InputError(
-                f"{len(missing)} of {len(self.files)} photos of {str(self.run)!r} are not there any more, "
+                f"{len(missing)} of {len(self.files)} {kind} of {str(self.run)!r} are not there any more, "
                 f"first {str(missing[0])!r}. Mount or restore them, or scan what is there anew."
             )
 
-    def _named(self, new: Sequence[PhotoFile], folder: str) -> list[PhotoFile]:
+    def named(self, new: Sequence[PhotoFile], folder: str) -> list[PhotoFile]:
         """``new`` under names that no photo of the run has. ``folder``: what those from elsewhere begin with."""
-        home = _real(self.source.parent if self.source.suffix.lower() == ".csv" else self.source)
+        home = real(self.source.parent if self.source.suffix.lower() == ".csv" else self.source)
         taken = set(self.files)
         inside: dict[Path, str] = {}
         for photo in new:
@@ -126,14 +129,14 @@ def _prefix(name: str, photos: Sequence[PhotoFile], taken: Container[str]) -> st
 def _path_in(home: Path, file: Path) -> str | None:
     """The path of ``file`` from the folder ``home`` on, spelled as listings spell it; None if it lies elsewhere. A link
     to a photo lies where the link does."""
-    place = _real(file.parent) / file.name
+    place = real(file.parent) / file.name
     if not place.is_relative_to(home):
         return None
     path = place.relative_to(home).as_posix().encode("utf-8", "surrogateescape")
     return path.decode("utf-8", "backslashreplace")
 
 
-def _real(file: Path) -> Path:
+def real(file: Path) -> Path:
     """Without links, so that a photo is known by whichever way it is reached."""
     return Path(os.path.realpath(file))  # Path.resolve raises where links lead in circles
 

@@ -71,6 +71,7 @@ class Branch:
     join: bool
     device: str = "cpu"
     cache: FeatureCache | None = None
+    view: str = ""  # of volumes: what else makes their tokens
     token_sets: list[TokenSet] = field(default_factory=list)
     embeddings: list[Float32] = field(default_factory=list)  # per photo: (E,), unit length
 

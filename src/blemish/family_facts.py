@@ -82,13 +82,14 @@ def decided(
 
 
 def looks_of(found: Sequence[FoundFamily], one: Pass, features: str) -> list[Look | None]:
-    """The look of each family in its first pass; None where no member's token carries it."""
+    """The look of each family in its first pass; None where no member's token carries it. A region of volumes may reach
+    beyond a member's brain, where there are no tokens."""
     looks: list[Look | None] = []
     for family in found:
         members = [
-            one.tokens.read(int(photo), int(photo) + 1)[0][tokens]
+            one.tokens.read(int(photo), int(photo) + 1)[0][carrying]
             for photo, tokens in zip(family.members, family.tokens[0], strict=True)
-            if tokens.any()
+            if (carrying := tokens if one.inside is None else tokens & one.inside[photo]).any()
         ]
         looks.append(look_of(members, features) if len(members) > 1 else None)
     return looks

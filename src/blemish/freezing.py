@@ -6,11 +6,13 @@ It chooses whose tokens are kept and what a score means; how a detector is asked
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +26,17 @@ from blemish.frozen import require_new
 from blemish.judgement import Interval
 from blemish.paths import RUN_CACHE
 from blemish.progress import Progress, Silent
+from blemish.reopening import reopen
 from blemish.result import Family, upsample
-from blemish.revisiting import Revisit
 from blemish.run_cache import read as read_run_cache
 from blemish.scoring.calibration import Line
-from blemish.scoring.coreset import SIZE, farthest_first, folds, ordinary, thinned
+from blemish.scoring.coreset import SIZE, farthest_first, ordinary
 from blemish.scoring.examples import BOOST
 from blemish.scoring.memory import Memory
+from blemish.scoring.place_bank import Placed
 from blemish.sinks.families import read as read_families
 from blemish.verdict.wording import FEW, one_in
+from blemish.visit import Visit
 
 __all__ = ["Frozen", "freeze"]
 
@@ -40,7 +44,6 @@ Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.intp]
 
 FEWEST = 3  # good photos that a bank is made of
-PHOTOS = 400  # good photos that tokens are drawn from
 SMALLEST, LARGEST = 50, 50_000  # tokens of a bank
 DEFECTS = 1000  # tokens to look out for, at most: with the bank they make half of what one photo may take
 NEVER = 1e9  # a score that no photo reaches
@@ -76,36 +79,51 @@ def freeze(
     file = require_new(Path(out).expanduser() if out else path.with_name(path.name + SUFFIX), SUFFIX, overwrite)
     if not SMALLEST <= tokens <= LARGEST:
         raise ConfigError(f"tokens is {SMALLEST} to {LARGEST}; received {tokens}.")
-    visit = Revisit.open(path, "frozen")
+    visit = reopen(path, "frozen")
+    if visit.unit == "volume" and tokens != SIZE:
+        raise ConfigError("--tokens is for photos; of volumes a dozen tokens are kept at each place. Leave it out.")
     _require_frozen_rule(visit)
+    visit.view(1.0)  # which has no answer for some ways of placing volumes
     kept = visit.kept()
     families = read_families(path / "families.json")
     for family in families:
         if family.asks:
             progress.note(
-                f"Note: family {family.number} ({len(family.members)} photos) waits for a decision. Its photos are not "
-                f"in the bank, so others like them will score high. Better: blemish decide {path.name} {family.number} "
+                f"Note: family {family.number} ({len(family.members)} {family.noun}s) waits for a decision. They are "
+                f"not in the bank, so others like them score high. Better: blemish decide {path.name} {family.number} "
                 "--is variant|defect, then freeze"
             )
     candidates = _candidates(visit, _good(visit, families), kept.grids, progress)
-    banks = _banks(candidates, tokens, progress)
-    defects = _defects(visit, families, banks.whole)
+    banks = _banks(visit, candidates, tokens, progress)
+    whole = banks.for_photo()
+    defects = _defects(visit, families, [bank.tokens for bank in whole])
     own = own_of(visit, banks, defects.tokens, progress)
     line = line_of(visit, own, families)
+    # what is weighed by place is put on the run's scale afterwards
+    of_distances, gain = (line, 1.0) if own.usual is None else (replace(line, scale=1.0, offset=0.0), line.scale)
     memories = tuple(
-        Memory(bank, found, scale=line.scale, offset=line.offset, boost=BOOST, margin=beyond)
+        Memory(
+            bank.tokens,
+            found,
+            scale=of_distances.scale,
+            offset=of_distances.offset,
+            boost=BOOST,
+            margin=beyond,
+            at=None if own.inside is None else bank.at,
+        )
         for bank, found, beyond in zip(
-            banks.whole, defects.tokens, margins(visit, own, line, defects.paths, progress), strict=True
+            whole, defects.tokens, margins(visit, own, of_distances, defects.paths, progress), strict=True
         )
     )
-    rate = false_alarms(visit, own, memories, families)
+    rate = false_alarms(visit, own, memories, gain, families)
     facts = _facts(visit, kept.level, memories, line, rate, candidates.digests, defects.digests)
-    bundle.write(Bundle(facts, memories, pack(visit.branch.backbone) if embed else {}), file)
+    facts = replace(facts, volume=visit.view(gain))
+    bundle.write(Bundle(facts, memories, pack(visit.branch.backbone) if embed else {}, own.usual), file)
     return Frozen(file, facts, line)
 
 
 def _facts(
-    visit: Revisit,
+    visit: Visit[Any],
     level: float,
     memories: Sequence[Memory],
     line: Line,
@@ -116,12 +134,14 @@ def _facts(
     """``level``: map value that seeds a region. ``good``, ``flawed``: digests of the photos whose tokens are in it."""
     branch, said = visit.branch, visit.manifest["verdict"]
     threshold, few = float(said["threshold"]), len(visit.scored) < FEW
+    share = one_in(rate.estimate)
+    expected = share if share.startswith("fewer") else f"about {share}"
     meaning = (
-        f"Above {threshold:.4g} a photo is blemished, {said['rule']}; about {one_in(rate.estimate)} good ones "
+        f"Above {threshold:.4g} a {visit.unit} is blemished, {said['rule']}; {expected} good ones "
         f"would be called so (90 % interval {one_in(rate.high)} to {one_in(rate.low)})."
     )
     if few:
-        meaning = f"Made from only {len(visit.scored)} photos: what scores above {threshold:.4g} needs a look."
+        meaning = f"Made from only {len(visit.scored)} {visit.unit}s: what scores above {threshold:.4g} needs a look."
     return DetectorFacts(
         product=visit.run.name,
         backbone=branch.backbone.facts.name,
@@ -154,7 +174,7 @@ def _facts(
     )
 
 
-def _require_frozen_rule(visit: Revisit) -> None:
+def _require_frozen_rule(visit: Visit[Any]) -> None:
     """A photo on its own has no batch whose usual map could be subtracted, or whose photos could re-score it."""
     if visit.config.image_score != "max" or visit.config.rscin:
         raise ConfigError(
@@ -164,7 +184,7 @@ def _require_frozen_rule(visit: Revisit) -> None:
         )
 
 
-def _good(visit: Revisit, families: Sequence[Family]) -> list[int]:
+def _good(visit: Visit[Any], families: Sequence[Family]) -> list[int]:
     """Rows of the photos that tokens are taken from: called ok, and in no family that is a flaw or may be one."""
     variants = {family.number for family in families if family.kind == "variant"}
     rows = [
@@ -175,67 +195,67 @@ def _good(visit: Revisit, families: Sequence[Family]) -> list[int]:
     distinct = len({visit.scored[row].duplicate_of or visit.scored[row].path for row in rows})
     if distinct < FEWEST:
         raise InputError(
-            f"{visit.run.name!r} has {distinct} different photos that were called ok; a detector is made of at least "
-            f"{FEWEST}. Scan more photos, or move the threshold: blemish verdict"
+            f"{visit.run.name!r} has {distinct} different {visit.unit}s that were called ok; a detector is made of at "
+            f"least {FEWEST}. Scan more, or move the threshold: blemish verdict"
         )
-    return sorted(np.random.default_rng(0).permutation(rows)[:PHOTOS].tolist())
+    return sorted(np.random.default_rng(0).permutation(rows)[: visit.most].tolist())
 
 
 @dataclass(frozen=True)
 class _Candidates:
     """Tokens that a bank may be chosen from, and whose they are: by pass."""
 
-    tokens: list[Float32]  # (T, C)
+    tokens: list[Placed]  # T
     photo: list[Ints]  # (T,) number of the photo
     digests: list[str]  # of these photos
 
 
-def _candidates(visit: Revisit, good: Sequence[int], maps: Float32, progress: Progress) -> _Candidates:
+def _candidates(visit: Visit[Any], good: Sequence[int], maps: Float32, progress: Progress) -> _Candidates:
     """Ordinary tokens of the ``good`` rows, and all of good photos that were taught. ``maps: (B, h, w)`` of the run."""
     values = np.asarray(maps[good])
     chosen = []
-    for h, w in visit.grids:
-        allowed = ordinary(upsample(values, (h, w)).reshape(len(good), -1))
-        chosen.append(np.divmod(thinned(allowed), h * w))
-    tokens: list[list[Float32]] = [[] for _ in chosen]
+    paths = [visit.scored[row].path for row in good]
+    for grid in visit.grids:
+        allowed = ordinary(upsample(values, grid).reshape(len(good), -1))
+        chosen.append(np.divmod(visit.candidates(allowed, paths), math.prod(grid)))
+    tokens: list[list[Placed]] = [[] for _ in chosen]
     owners = [[photo] for photo, _ in chosen]
     digests = []
     with progress.stage("reading good photos", len(good)) as advance:
-        photos = [visit.photos[visit.scored[row].path] for row in good]
-        for at, done in enumerate(visit.see(photos, advance)):
-            digests.append(done.ready.sha256)
-            for found, grid, (photo, token) in zip(tokens, done.seen[0].grids, chosen, strict=True):
-                found.append(grid.reshape(-1, grid.shape[2])[token[photo == at]])
+        for at, sight in enumerate(visit.see([visit.photos[path] for path in paths], advance)):
+            digests.append(sight.sha256)
+            for number, (found, (photo, token)) in enumerate(zip(tokens, chosen, strict=True)):
+                found.append(sight.taken(number, token[photo == at]))
     known = taught.read(visit.run)
     if known:
         taught_good = [example for example in known.examples if example.kind == "good"]
-        number = {at: len(digests) + row for row, at in enumerate(map(known.examples.index, taught_good))}
+        number_of = {at: len(digests) + row for row, at in enumerate(map(known.examples.index, taught_good))}
         digests += [example.sha256 for example in taught_good]
         for lesson in known.lessons:
             for at, examples in enumerate(lesson.tokens):
-                tokens[at].append(examples.good)
-                owners[at].append(np.array([number[one] for one in examples.good_of.tolist()], dtype=np.intp))
-    return _Candidates([np.concatenate(one) for one in tokens], [np.concatenate(one) for one in owners], digests)
+                tokens[at].append(examples.placed)
+                owners[at].append(np.array([number_of[one] for one in examples.good_of.tolist()], dtype=np.intp))
+    return _Candidates([Placed.joined(one) for one in tokens], [np.concatenate(one) for one in owners], digests)
 
 
-def _banks(candidates: _Candidates, size: int, progress: Progress) -> Banks:
+def _banks(visit: Visit[Any], candidates: _Candidates, size: int, progress: Progress) -> Banks:
     """Copies of a photo are in one fold. The ``size`` is shared by the passes."""
     kinds = {digest: number for number, digest in enumerate(dict.fromkeys(candidates.digests))}
-    of_kind = folds(len(kinds))
+    of_kind = visit.folds(len(kinds))
     fold = np.array([of_kind[kinds[digest]] for digest in candidates.digests])
     most = size // len(candidates.tokens)
     count = int(fold.max()) + 1
     with progress.stage("choosing tokens", size * (1 + count)) as advance:
 
-        def chosen(without: int | None) -> list[Float32]:
+        def chosen(without: int | None) -> list[Ints]:
             banks = []
             for tokens, photo in zip(candidates.tokens, candidates.photo, strict=True):
-                others = tokens if without is None else tokens[fold[photo] != without]
-                banks.append(others[farthest_first(others, most, progress=advance)])
+                others = np.arange(len(photo)) if without is None else np.flatnonzero(fold[photo] != without)
+                banks.append(others[visit.chosen(tokens.taken(others), most, advance)])
             return banks
 
         whole, without = chosen(None), [chosen(one) for one in range(count)]
-    return Banks(whole, without, dict(zip(candidates.digests, fold.tolist(), strict=True)))
+    return Banks(candidates.tokens, whole, without, dict(zip(candidates.digests, fold.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -247,7 +267,7 @@ class _Defects:
     paths: set[str]
 
 
-def _defects(visit: Revisit, families: Sequence[Family], banks: Sequence[Float32]) -> _Defects:
+def _defects(visit: Visit[Any], families: Sequence[Family], banks: Sequence[Float32]) -> _Defects:
     """Marked defects, and the looks of recurring flaws, which are known in the first pass."""
     known = taught.read(visit.run)
     found = [[bank[:0]] for bank in banks]

@@ -6,7 +6,6 @@ It knows photos, one at a time; nothing of runs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +16,17 @@ from PIL import Image
 
 from blemish import bundle
 from blemish.bundle import DetectorFacts, Eye
+from blemish.checked import Checked, CheckedVolume
 from blemish.errors import BackboneError, InputError, OutputError
-from blemish.inputs.images import PhotoFile, pixels_of, read_photo
-from blemish.judgement import Call, Region
-from blemish.result import ColourScale, upsample
+from blemish.inputs.images import PhotoFile, find_photos, pixels_of, read_photo
+from blemish.judgement import Call
+from blemish.result import ColourScale
 from blemish.scoring.fusion import mean_maps
 from blemish.scoring.memory import Memory, mean_of_top
 
 if TYPE_CHECKING:
     from blemish.features.registry import Backbone
+    from blemish.frozen_volumes import VolumeEye
 
 __all__ = ["Checked", "Detector", "export_onnx", "require_new", "scored"]
 
@@ -35,52 +36,13 @@ RGB = npt.NDArray[np.uint8]
 ODD_SHAPE = 1.25  # times as wide or as high, for its other side, as the photos that the detector was made from
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What a detector says of one photo. ``grid: (h, w)`` is its anomaly map, one value a token; ``shape``: (height,
-    width) of the photo in pixels; ``note``: why the score may not mean what it says."""
-
-    path: str
-    score: float  # higher = more anomalous
-    verdict: Call
-    threshold: float
-    grid: Float32
-    shape: tuple[int, int]
-    pixel_threshold: float
-    note: str = ""
-
-    @cached_property
-    def regions(self) -> tuple[Region, ...]:
-        """Where it is blemished, most severe first, in pixels of the photo; none of a photo called ok."""
-        if self.verdict == "ok":
-            return ()
-        from blemish.verdict.regions import regions_of  # loads scipy
-
-        return regions_of(self.grid, self.shape, self.pixel_threshold)
-
-    @property
-    def map(self) -> Float32:
-        """The anomaly map enlarged to the photo's size, (H, W)."""
-        return upsample(self.grid, self.shape)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For one line of JSON."""
-        values: dict[str, Any] = {
-            "path": self.path,
-            "score": self.score,
-            "verdict": self.verdict,
-            "threshold": self.threshold,
-            "boxes": [[region.left, region.top, region.right, region.bottom] for region in self.regions],
-        }
-        return values | ({"note": self.note} if self.note else {})
-
-
 class Detector:
     """A frozen detector. ``Detector.load("part.blemish").check("photo.jpg").verdict``"""
 
-    def __init__(self, facts: DetectorFacts, eye: Eye) -> None:
+    def __init__(self, facts: DetectorFacts, eye: Eye | VolumeEye) -> None:
+        """``eye``: of photos a function of pixels, of volumes a ``VolumeEye``."""
         self.facts = facts
-        self._eye = eye
+        self._eye: Any = eye
 
     @classmethod
     def load(cls, file: str | Path, device: str = "cpu") -> Detector:
@@ -94,6 +56,10 @@ class Detector:
 
             return cls(*load(file))
         found = bundle.read(file)
+        if found.facts.volume:
+            from blemish.frozen_volumes import VolumeEye  # nibabel, which photos need not load
+
+            return cls(found.facts, VolumeEye(found, _backbone(found, device), device))
         eye = _torch_eye(found, device)
         try:
             eye(np.zeros((found.facts.height, found.facts.width, 3), np.uint8))  # the first photo is always slow, too
@@ -109,40 +75,69 @@ class Detector:
         return ColourScale(self.facts.colour_low, self.facts.colour_high)
 
     def check(self, photo: str | Path | Image.Image | RGB) -> Checked:
-        """Judge a file, an opened picture or pixels ``(H, W, 3)`` RGB uint8, upright.
+        """Judge a file, an opened picture or pixels ``(H, W, 3)`` RGB uint8, upright; or a volume's file, or the
+        folder of a DICOM series, with a detector for volumes, which gives a ``CheckedVolume``.
 
         Raises ``UnreadablePhoto`` if it cannot be read, ``InputError`` if it is no picture, or if the file is one of
         those that the detector was made from: its tokens would match themselves."""
+        if self.facts.volume:
+            return self.judge(str(photo), self.read(self._volume(photo)))
         path, pixels = self._pixels(photo)
         return self.judge(path, pixels)
 
-    def judge(self, path: str, pixels: RGB) -> Checked:
-        """The same for pixels that are known by ``path``."""
-        score, grid = self._eye(pixels)
+    def judge(self, path: str, seen: Any) -> Checked:
+        """The same for pixels, or for what ``read`` gave, known by ``path``."""
         facts = self.facts
+        score, grid = self._eye.measure(seen) if facts.volume else self._eye(seen)
         call: Call = "blemished" if score > facts.threshold else "ok"
         if facts.unsure_low < score <= facts.unsure_high:
             call = "unsure"
-        return Checked(
-            path=path,
-            score=score,
-            verdict=call,
-            threshold=facts.threshold,
-            grid=grid,
-            shape=(pixels.shape[0], pixels.shape[1]),
-            pixel_threshold=facts.pixel_threshold,
-            note=self._odd(pixels.shape[0], pixels.shape[1]),
-        )
+        said = {
+            "path": path,
+            "score": score,
+            "verdict": call,
+            "threshold": facts.threshold,
+            "grid": grid,
+            "pixel_threshold": facts.pixel_threshold,
+        }
+        if facts.volume:
+            return CheckedVolume(shape=seen.native.geometry.shape, native=seen.native, **said)
+        height, width = seen.shape[:2]
+        return Checked(shape=(height, width), note=self._odd(height, width), **said)
 
-    def read(self, photo: PhotoFile) -> RGB:
-        """Decode a file as ``check`` does, at its full size. Raises as ``check``."""
-        decoded = read_photo(photo, deep_ceiling=self.facts.deep_ceiling)
-        if decoded.sha256 in self._known:
+    def files(self, path: Path) -> list[Any]:
+        """What ``read`` takes: a file as it is, or all photos, or volumes, of a folder, each named below ``path``.
+        Raises ``InputError`` if it is a folder without any."""
+        if self.facts.volume:
+            from blemish.frozen_volumes import volume_files
+
+            return list(volume_files(path))
+        if not path.is_dir():
+            return [PhotoFile(str(path), path)]
+        return [PhotoFile(str(path / photo.path), photo.file) for photo in find_photos(path)[0]]
+
+    def read(self, photo: Any) -> Any:
+        """Decode a file as ``check`` does, at its full size; of a volume its tokens. Raises as ``check``."""
+        if self.facts.volume:
+            seen = self._eye.see(photo)
+            found, sha256 = seen, seen.native.sha256
+        else:
+            decoded = read_photo(photo, deep_ceiling=self.facts.deep_ceiling)
+            found, sha256 = decoded.pixels, decoded.sha256
+        if sha256 in self._known:
             raise InputError(
-                "it is one of the photos that the detector was made from, so its score would be too low to mean "
-                "anything; the run has its score"
+                f"it is one of the {'volumes' if self.facts.volume else 'photos'} that the detector was made from, so "
+                "its score would be too low to mean anything; the run has its score"
             )
-        return decoded.pixels
+        return found
+
+    def _volume(self, given: Any) -> Any:
+        if not isinstance(given, str | Path):
+            raise InputError("This detector is for volumes: give the path of a NIfTI file or of a DICOM series.")
+        found = self.files(Path(given).expanduser())
+        if len(found) != 1:
+            raise InputError(f"{str(given)!r} holds {len(found)} volumes; give one of them.")
+        return found[0]
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -181,6 +176,8 @@ def export_onnx(detector: str | Path, out: str | Path, *, overwrite: bool = Fals
     if Path(detector).suffix.lower() == ".onnx":
         raise InputError(f"{str(detector)!r} is an ONNX file already. Give the file that `blemish freeze` made.")
     found = bundle.read(Path(detector).expanduser())
+    if found.facts.volume:
+        raise InputError(f"{str(detector)!r} is a detector for volumes, which only runs here; ONNX is for photos.")
     write(found, _backbone(found, "cpu"), file)
     return file
 

@@ -48,6 +48,8 @@ class DonePart:
     tiles: tuple[str, ...] = ()  # names of its tile logs
     not_kept: str = ""  # why a scan that is killed would do it again
     pixels: ArrayStore | None = None  # (b, H, W, 3), only of a part that is the whole batch
+    inside: npt.NDArray[np.bool_] | None = None  # of volumes: (b, x, y, z) the cells that count
+    grey: Float32 | None = None  # of volumes: (b, x, y, z) their grey levels
 
 
 def write_part(done: DonePart, file: Path) -> DonePart:
@@ -82,6 +84,10 @@ def _arrays(done: DonePart) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     yield "facts", np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     yield "embeddings", done.embeddings
     yield "between", compared.between
+    if done.inside is not None:
+        yield "inside", done.inside
+    if done.grey is not None:
+        yield "grey", done.grey
     yield from pass_arrays(compared.passes(), "").items()
     for at, family in enumerate(compared.found):
         yield f"members{at}", family.members
@@ -138,4 +144,6 @@ def _read(stored: Stored, file: Path) -> DonePart:
         ),
         from_cache=len(facts["paths"]),
         tiles=tuple(facts["tiles"]),
+        inside=stored.get("inside"),
+        grey=stored.get("grey"),
     )

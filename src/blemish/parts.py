@@ -1,57 +1,34 @@
 """One part of a batch, from files to scores; or from what an earlier scan has left of it.
 
 A scan that was killed has finished some parts, which are read, and was in the middle of one, whose tiles are. It knows
-where these lie and what makes them stale.
+what makes these stale.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from blemish.comparing import compare
-from blemish.errors import RunError
 from blemish.extraction import Branch, Extracted, largest_shape
 from blemish.inputs.images import PhotoFile
-from blemish.matching.engine import NearestTable, match, table_bytes
+from blemish.matching.engine import NearestTable, match
 from blemish.matching.screening import most_similar, references
 from blemish.matching.tile_log import TileLog
-from blemish.part_file import DonePart, read_part, write_part
-from blemish.paths import cache_dir
+from blemish.part_cache import digest, keep_part, kept_parts, not_kept, open_log, skip
+from blemish.part_file import DonePart, read_part
 from blemish.planning import FEWEST, Plan
-from blemish.progress import Advance
 from blemish.scoring.mutual import neighbours
+from blemish.stages import Stages
 from blemish.workplace import Workplace
 
-__all__ = ["Stages", "do_part", "drop_tiles", "kept_parts", "kept_tiles", "prune"]
-
-LIMIT = 4 * 2**30  # bytes
-VERSION = 1  # raised when tiles or parts of earlier versions must not be taken over
-
-
-class Stages(Protocol):
-    """How a part tells of itself."""
-
-    def stage(self, name: str, total: int) -> AbstractContextManager[Advance]: ...
-
-
-def kept_tiles() -> Path:
-    """The folder of tile logs."""
-    return cache_dir() / "tiles"
-
-
-def kept_parts() -> Path:
-    """The folder of finished parts of large batches."""
-    return cache_dir() / "parts"
+__all__ = ["do_part"]
 
 
 def do_part(
@@ -65,7 +42,7 @@ def do_part(
     photos = plan.parts[number]
     file = _file(plan, place, photos, first) if plan.divided else None
     if file and (done := read_part(file)):
-        _skip(done, stages)
+        skip(done, stages, "photos")
         plan.unreadable |= done.unreadable
         return done
     branches = [replace(branch, token_sets=[], embeddings=[]) for branch in plan.branches]
@@ -89,7 +66,7 @@ def do_part(
         plan.unreadable |= dict.fromkeys(extracted.paths, lonely)
         return None
     done = _compared(plan, place, branches, extracted, first, earlier, stages)
-    return _kept(done, file, plan, last=number == len(plan.parts) - 1) if file else done
+    return keep_part(done, file, plan.folder, last=number == len(plan.parts) - 1) if file else done
 
 
 def _file(plan: Plan, place: Workplace, photos: Sequence[PhotoFile], first: int) -> Path:
@@ -97,31 +74,7 @@ def _file(plan: Plan, place: Workplace, photos: Sequence[PhotoFile], first: int)
     if not plan.config.cache:
         return plan.folder() / f"part-{first}.npz"
     settings = [plan.config.as_dict()["families"], plan.config.k, plan.screen, place.arithmetic, version("blemish")]
-    return kept_parts() / f"{_name(_features(plan), settings, first, _stats(photos))}.npz"
-
-
-def _kept(done: DonePart, file: Path, plan: Plan, last: bool) -> DonePart:
-    """The part with its second choices on disk. Its tiles are not needed any more, unless a run that grows will deal
-    its photos anew."""
-    try:
-        done = write_part(done, file)
-    except OSError as error:
-        # no place in the cache: it lasts as long as the scan, and the next one does it again
-        done = replace(done, not_kept=error.strerror or str(error))
-        return _in_scratch(done, plan.folder() / file.name)
-    if not last:
-        drop_tiles(done.tiles)
-    return done
-
-
-def _in_scratch(done: DonePart, file: Path) -> DonePart:
-    try:
-        return write_part(done, file)
-    except OSError as error:
-        raise RunError(
-            f"Cannot write scratch data to {str(file.parent)!r}: {error.strerror}. Free some space, or set TMPDIR to a "
-            "folder on a larger disk, and type the same command to go on."
-        ) from error
+    return kept_parts() / f"{digest(_features(plan), settings, first, _stats(photos))}.npz"
 
 
 def _compared(
@@ -182,49 +135,9 @@ def _compared(
         pairs=pairs * len(sets) - taken_over,
         known_pairs=taken_over,
         tiles=tuple(log.folder.name for log in logs),
-        not_kept=_not_kept(plan, logs, len(sets)),
+        not_kept=not_kept(logs, len(sets)) if plan.config.cache else "",
         pixels=None if plan.divided else extracted.pixels,
     )
-
-
-def _not_kept(plan: Plan, logs: Sequence[TileLog], passes: int) -> str:
-    """Why a scan that is killed would compare these photos again, if it would although the cache is on."""
-    if not plan.config.cache or (all(log.broken == "" for log in logs) and len(logs) == passes):
-        return ""
-    broken = next((log.broken for log in logs if log.broken), "")
-    return broken or "the cache cannot be written, is in use by another scan, or would be too small"
-
-
-def _skip(done: DonePart, stages: Stages) -> None:
-    """Tell of a part that was finished before as if it had been done now."""
-    photos, passes = len(done.paths), len(done.compared.scores)
-    for name, total in (("reading photos", photos), ("comparing photos", photos * (photos - 1) // 2 * passes)):
-        with stages.stage(name, total) as advance:
-            advance(total)
-
-
-def drop_tiles(names: Sequence[str]) -> None:
-    """Remove tile logs that are not needed any more."""
-    for name in names:
-        shutil.rmtree(kept_tiles() / name, ignore_errors=True)
-
-
-def prune(limit: int = LIMIT) -> None:
-    """Remove the tile logs, and apart from them the parts, used longest ago until ``limit`` bytes of each are left."""
-    for folder in (kept_tiles(), kept_parts()):
-        entries = []
-        for child in folder.glob("*"):
-            with suppress(OSError):  # another scan may have removed it
-                files = [file.stat() for file in (child.iterdir() if child.is_dir() else [child])]
-                used = max((stat.st_mtime for stat in files), default=0.0)
-                entries.append((used, sum(stat.st_size for stat in files), child))
-        excess = sum(size for _, size, _ in entries) - limit
-        for _, size, child in sorted(entries, key=lambda entry: entry[0]):
-            if excess <= 0:
-                break
-            with suppress(OSError):
-                shutil.rmtree(child, ignore_errors=True) if child.is_dir() else child.unlink(missing_ok=True)
-            excess -= size
 
 
 def _log(
@@ -240,14 +153,8 @@ def _log(
     deal and the names do not matter."""
     if not plan.config.cache:
         return None
-    features = _name(_features_of(plan, branch), number, shape[1:], place.arithmetic)
-    if table_bytes(shape[0], shape[1]) > LIMIT / 2:
-        return None  # it would push everything else out of the cache
-    log = TileLog.open(kept_tiles() / f"{features[:16]}-{_name(sorted(sha256))[:16]}", sha256)
-    # of other features, or matched by another kind of processor, the distances are others
-    if log and earlier and earlier.partition("-")[0] == features[:16]:
-        log.take_over(kept_tiles() / earlier, sha256, shape[1])
-    return log
+    features = digest(_features_of(plan, branch), number, shape[1:], place.arithmetic)
+    return open_log(features, shape, sha256, earlier)
 
 
 def _features(plan: Plan) -> list[Any]:
@@ -271,7 +178,3 @@ def _stat(file: Path) -> tuple[int, int]:
     except OSError:  # it has gone since it was listed, and will be noted as unreadable
         return 0, 0
     return stat.st_size, stat.st_mtime_ns
-
-
-def _name(*values: Any) -> str:
-    return hashlib.sha256(json.dumps([VERSION, *values], sort_keys=True).encode()).hexdigest()[:32]

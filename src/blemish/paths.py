@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
+import weakref
 from pathlib import Path
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "RUN_VERDICT",
     "RUN_VOLUMES",
     "cache_dir",
+    "temporary_folder",
 ]
 
 RUN_MANIFEST = "run.json"  # the last file of a run: it says that the others are complete
@@ -56,3 +60,10 @@ def cache_dir() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "blemish"
     return Path.home() / ".cache" / "blemish"
+
+
+def temporary_folder(owner: object) -> Path:
+    """A new folder that lasts as long as ``owner``: not among the scratch files, which become the run."""
+    folder = Path(tempfile.mkdtemp(prefix="blemish-"))
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,7 @@ from blemish.inputs.images import Header, PhotoFile, median_aspect, probe, sixte
 from blemish.inputs.layouts import Listing
 from blemish.matching.screening import LARGEST, deal, references
 from blemish.matching.store import Budget
-from blemish.paths import cache_dir
+from blemish.paths import cache_dir, temporary_folder
 
 __all__ = ["FEWEST", "Plan", "make_plan", "require_enough"]
 
@@ -52,8 +49,7 @@ class Plan:
     def folder(self) -> Path:
         """A temporary folder that lasts as long as the plan: not among the scratch files, which become the run."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="blemish-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._folder = temporary_folder(self)
         return self._folder
 
     @property

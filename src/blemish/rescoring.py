@@ -21,7 +21,7 @@ import numpy.typing as npt
 from blemish.scoring.families import Alternatives, Level, Pass
 from blemish.scoring.fusion import fuse_backbones, mean_maps
 from blemish.scoring.mutual import highest, image_scores, mean_of_first, msm, rscin
-from blemish.scoring.places import weighed_by_place
+from blemish.scoring.places import beside, weighed_by_place
 
 __all__ = [
     "Evidence",
@@ -133,26 +133,30 @@ class Rescoring:
     embeddings: Float32  # (B, E)
     inside: npt.NDArray[np.bool_] | None = None  # of volumes: (B, x, y, z) the cells that count
     places: bool = False  # of volumes: whether scores are weighed by what is usual at their place
+    grey: Float32 | None = None  # of volumes: (B, x, y, z) unusual grey levels that count beside the scores
 
     def maps(self, excluded: Collection[int]) -> Float32:
         """(B, h, w), of volumes (B, x, y, z), anomaly maps while the families ``excluded`` may not be matched."""
         whole = iter(self._passes(excluded))
         maps = fuse_backbones([mean_maps([next(whole) for _ in range(count)]) for count in self.of_backbone])
-        if self.inside is not None:
-            maps = np.where(self.inside, maps, np.float32(0))
-        return weighed_by_place(maps, self.inside) if self.places else maps
+        if self.inside is None:
+            return maps
+        maps = np.where(self.inside, maps, np.float32(0))
+        if self.places:
+            maps = weighed_by_place(maps, self.inside)
+        return maps if self.grey is None else beside(maps, self.grey, self.inside)
 
     def evidence(self, excluded: Collection[int]) -> Evidence:
         """For a verdict while the families ``excluded`` may not be matched."""
         maxima: list[Float32] = []
         if sum(self.of_backbone) > 1:  # of a single pass, the maps are its scores
             maxima = [scores.reshape(len(scores), -1).max(axis=1) for scores in self._passes(excluded)]
-        alone = len(self.of_backbone) == 1
+        distances = len(self.of_backbone) == 1 and not self.places and self.grey is None
         return Evidence(
             self.embeddings,
             tuple(maxima),
-            maps_are_distances=alone and not self.places,
-            scores_are_distances=alone and not self.places and self.image_score == "max" and not self.rscin,
+            maps_are_distances=distances,
+            scores_are_distances=distances and self.image_score == "max" and not self.rscin,
         )
 
     def _passes(self, excluded: Collection[int]) -> list[Float32]:
@@ -181,6 +185,8 @@ class Rescoring:
         yield "places", np.array(self.places)
         if self.inside is not None:
             yield "inside", self.inside
+        if self.grey is not None:
+            yield "grey", self.grey
         for number, part in enumerate(self.parts):
             owners = [(at, own) for at, numbers in enumerate(part.numbers) for own in numbers]
             yield f"families{number}", np.array(len(part.numbers))
@@ -201,6 +207,7 @@ class Rescoring:
                 rscin=_integers(stored["rscin"]),
                 embeddings=stored["embeddings"],
                 inside=stored.get("inside"),
+                grey=stored.get("grey"),
                 places=bool(stored.get("places", False)),  # absent in a run from before volumes
             )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from blemish.errors import InputError
 from blemish.progress import Progress, Silent
@@ -20,12 +19,10 @@ from blemish.reviewed import CALLS, Review, calls, digests_of, read
 from blemish.run import read_rows
 from blemish.run_folder import read_manifest
 
-__all__ = ["Word", "review", "review_again"]
-
-Word = Literal["good", "defect"]
+__all__ = ["review", "review_again"]
 
 
-def review(run: str | Path, words: Mapping[str, Word | None], *, progress: Progress | None = None) -> Result:
+def review(run: str | Path, words: Mapping[str, str | None], *, progress: Progress | None = None) -> Result:
     """Say of photos of a finished ``run`` (``words``: path -> what it is) that they are ``good`` or a ``defect``; None
     takes back what was said. Tables, report and masks are replaced.
 
@@ -53,7 +50,7 @@ def review_again(run: Path, progress: Progress) -> Result | None:
     return found.result
 
 
-def _check(run: Path, words: Mapping[str, Word | None]) -> None:
+def _check(run: Path, words: Mapping[str, str | None]) -> None:
     scored = {photo.path for photo in read_rows(run) if photo.status == "ok"}
     if not words:
         raise InputError("Give a photo and what it is: good or defect.")

@@ -5,57 +5,60 @@ Features come from the user's cache, so this takes a moment; where the cache has
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import machine, run_cache, verdict_file
-from blemish.comparing import features_of
-from blemish.config import ScanConfig
-from blemish.errors import BackboneError, ConfigError, InputError, UnreadablePhoto
+from blemish import machine, run_cache
+from blemish.bundle import VolumeView
+from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.extending import Earlier
-from blemish.extraction import Branch, Failed, Finished, each
+from blemish.extraction import Failed, each
 from blemish.features.cache import FeatureCache, half
-from blemish.features.registry import Features, load_backbone
-from blemish.inputs.images import PhotoFile, read_photo, resize
+from blemish.features.registry import Features
+from blemish.inputs.augment import turned as turned_copies
+from blemish.inputs.images import PhotoFile, find_photos, probe, read_photo, resize
+from blemish.inputs.marks import read_mark
+from blemish.inputs.truth import fit_mask
 from blemish.matching.store import Budget
-from blemish.paths import RUN_CACHE, RUN_VERDICT, cache_dir
+from blemish.paths import RUN_CACHE, cache_dir
 from blemish.progress import Advance
-from blemish.result import RGB, Photo
+from blemish.rescoring import Evidence
+from blemish.result import RGB
 from blemish.run import read_rows
 from blemish.run_folder import read_manifest, require_compared
+from blemish.scoring.coreset import farthest_first, folds, thinned
+from blemish.scoring.defects import cover
+from blemish.scoring.mutual import image_scores, rscin
+from blemish.scoring.place_bank import Placed
+from blemish.scoring.places import Usual
+from blemish.visit import Mark, Pictures, Sight, Visit, branch_of, check_manifest, unfit
+from blemish.volume_space import Volumes
 
-__all__ = ["TYPICAL", "Revisit"]
+__all__ = ["Revisit"]
 
 Float32 = npt.NDArray[np.float32]
-
-TYPICAL = 9  # photos that stand for the typical one; fifteen say hardly more (benchmarks/one_defect.md)
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Revisit:
-    """A finished run with the backbone that it was made with."""
+class Revisit(Visit[PhotoFile]):
+    """A finished run of photos."""
 
-    run: Path
-    manifest: dict[str, Any]
-    config: ScanConfig
-    rows: tuple[Photo, ...]  # as the run has them, unreadable ones last
-    photos: dict[str, PhotoFile]  # path -> file, of those that were scored
-    sha256: dict[str, str]  # path -> digest of the bytes that were scanned
-    branch: Branch
-    deep_ceiling: int
+    unit = "photo"
+    most = 400
 
     @classmethod
     def open(cls, run: Path, what: str) -> Revisit:
-        """``what`` is about to be done with it, for the words of errors: taught or frozen.
+        """``what`` is about to be done with it, for the words of errors: taught or frozen. ``reopening`` asks for it.
 
         Raises ``InputError`` if the run or its photos are not there, ``ConfigError`` if it was made by a combination of
         backbones, ``BackboneError`` if its backbone is not there any more."""
@@ -72,42 +75,20 @@ class Revisit:
                     f"{run.name!r} was made with {len(used)} backbones, whose maps have no common unit, so it cannot "
                     f"be {what}. Scan the photos with one of them: --backbone {used[0]['name']}"
                 )
-            branch = _branch(used[0], ceiling, earlier.config)
-            _check(manifest)
+            branch = branch_of(used[0])
+            if earlier.config.cache:
+                branch.cache = FeatureCache(cache_dir(), branch.cache_settings(branch.shape, ceiling))
+            check_manifest(manifest)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(
                 f"The manifest of {str(run)!r} was changed or damaged ({error!r}). Scan the photos again."
             ) from error
         photos = {path: PhotoFile(path, file) for path, file in earlier.files.items() if path in scored}
         if scored != photos.keys():
-            raise _unfit(run)
+            raise unfit(run)
         return cls(run, manifest, earlier.config, rows, photos, earlier.sha256, branch, ceiling)
 
-    @property
-    def scored(self) -> tuple[Photo, ...]:
-        """Most anomalous first."""
-        return tuple(row for row in self.rows if row.status == "ok")
-
-    def kept(self) -> verdict_file.Kept:
-        """What the verdict of the run has kept. Raises ``InputError`` if it is damaged or of other photos."""
-        kept = verdict_file.read(self.run / RUN_VERDICT)
-        if [row.score for row in self.scored] != kept.estimated.scores.tolist():
-            raise _unfit(self.run)
-        return kept
-
-    @property
-    def grids(self) -> list[tuple[int, int]]:
-        """(h, w) of each matching pass."""
-        return [(int(h), int(w)) for h, w in self.manifest["backbones"][0]["grids"]]
-
-    @property
-    def features(self) -> str:
-        """What makes the tokens: only those with the same can be compared."""
-        return features_of(self.branch)
-
-    def see(self, photos: Sequence[PhotoFile], advance: Advance) -> Iterator[Finished]:
-        """Photos of the run or others, in their order. Raises ``InputError`` if one is not there any more, cannot be
-        read, or is not what was scanned."""
+    def see(self, photos: Sequence[PhotoFile], advance: Advance) -> Iterator[Sight]:
         missing = [photo for photo in photos if not photo.file.exists()]
         if missing:
             raise InputError(
@@ -123,18 +104,101 @@ class Revisit:
                 path, digest = done.ready.file.path, done.ready.sha256
                 if done.ready.file is self.photos.get(path) and self.sha256.get(path, digest) != digest:
                     raise InputError(f"{path!r} was changed since it was scanned. Scan the photos again.")
-                yield done
+                (seen,) = done.seen
+                yield Sight(path, digest, seen.grids, seen.embedding, pixels=done.ready.pixels[0])
                 advance(1)
 
-    def grids_of(self, pixels: RGB) -> list[Float32]:
+    def find(self, given: str | Path) -> PhotoFile:
+        of_run, file = self.photos.get(str(given)), Path(given).expanduser()
+        there = os.path.isfile(file)  # noqa: PTH113 - Path.is_file raises where a name is too long
+        if of_run and (not there or file.resolve() == of_run.file.resolve()):
+            return of_run
+        if of_run:
+            raise InputError(
+                f"{str(given)!r} is a photo of the run, and another file is called so. Type {str(of_run.file)!r} or "
+                f"{str(file.resolve())!r}."
+            )
+        if not there:
+            raise InputError(
+                f"There is no photo {str(given)!r}, neither as a file nor in the run {self.run.name!r}. "
+                "Type the path of a file, or a path as results.csv has it."
+            )
+        real = file.resolve()
+        for photo in self.photos.values():
+            if photo.file.name == file.name and photo.file.resolve() == real:
+                return photo
+        return PhotoFile(str(given), file)
+
+    def listed(self, folder: Path) -> list[str | Path]:
+        return [photo.file for photo in find_photos(folder)[0]]
+
+    def mask(self, photo: PhotoFile, mark: Mark) -> Bools:
+        try:
+            header = probe(photo)
+        except UnreadablePhoto as error:
+            raise InputError(f"Cannot read {photo.path!r}: {error}.") from error
+        return read_mark(mark, photo.path, (header.height, header.width))
+
+    def cover(self, sight: Sight, mask: Bools, number: int) -> Float32:
+        h, w, _ = sight.grids[number].shape
+        return cover(mask, (h, w))
+
+    def turned(self, sight: Sight, mask: Bools | None) -> Iterator[tuple[Sight, Bools | None]]:
+        pixels = sight.pixels
+        assert pixels is not None
+        marked = np.zeros(pixels.shape[:2], np.bool_) if mask is None else fit_mask(mask, pixels.shape[:2])
+        for copy in turned_copies(pixels, marked):
+            if mask is None or copy.mask.any():  # a flaw at the rim can be turned out of the picture
+                yield replace(sight, grids=self._grids_of(copy.pixels)), None if mask is None else copy.mask
+
+    def _grids_of(self, pixels: RGB) -> list[Float32]:
         """Token grids (h, w, C) by pass of a picture in the working size."""
         picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.branch.device)
         features = half(self.branch.backbone.extract(picture))
         return self.branch.tokens(Features([grid[0].cpu() for grid in features.grids], features.embedding[0].cpu()))
 
+    def weighed(self, maps: Float32, paths: Sequence[str]) -> Float32:
+        return maps
+
+    def lifted(self, usual: Float32, raised: Float32, paths: Sequence[str]) -> Float32:
+        return raised
+
+    def scores(self, maps: Float32, paths: Sequence[str], embeddings: Float32) -> Float32:
+        scores = image_scores(maps, self.shape, self.config.image_score)
+        return rscin(scores, embeddings, self.config.rscin) if self.config.rscin else scores
+
+    def evidence(self, embeddings: Float32, maxima: Sequence[Float32]) -> Evidence:
+        distances = self.config.image_score == "max" and not self.config.rscin
+        return Evidence(embeddings, tuple(maxima), scores_are_distances=distances)
+
+    def candidates(self, allowed: Bools, paths: Sequence[str]) -> Ints:
+        return thinned(allowed)
+
+    def chosen(self, candidates: Placed, size: int, progress: Advance) -> Ints:
+        return farthest_first(candidates.tokens, size, progress=progress)
+
+    def folds(self, count: int) -> Ints:
+        return folds(count)
+
+    def usual(self, maps: Float32, paths: Sequence[str]) -> Usual | None:
+        return None
+
+    def view(self, gain: float) -> VolumeView | None:
+        return None
+
+    def inside(self, paths: Sequence[str]) -> Bools | None:
+        return None
+
     @property
-    def pictures(self) -> tuple[Callable[[int], RGB], Callable[[int, int], bytes] | None]:
-        """Row -> the photo's pixels at the working resolution; and its encoded picture, where the run has some."""
+    def shape(self) -> tuple[int, ...]:
+        return self.branch.shape
+
+    @property
+    def volumes(self) -> Volumes | None:
+        return None
+
+    @property
+    def pictures(self) -> Pictures:
         paths = [photo.path for photo in self.scored]
         if (self.run / RUN_CACHE).is_dir():
             cache = run_cache.read(self.run / RUN_CACHE)
@@ -152,47 +216,3 @@ class Revisit:
         except UnreadablePhoto:  # removed a moment ago: its scores stand, its picture is grey
             return np.full((*shape, 3), 128, np.uint8)
         return resize(decoded.pixels, shape, self.branch.backbone.facts.resize)
-
-    def typical(self, leaving_out: Collection[str], advance: Advance) -> dict[str, list[Float32]]:
-        """Path -> tokens (N, C) by pass of a few photos, drawn at random, which stand for the typical photo."""
-        others = sorted(photo.path for photo in self.scored if photo.path not in leaving_out)  # whatever their scores
-        drawn = sorted(np.random.default_rng(0).permutation(len(others))[:TYPICAL])
-        return {
-            done.ready.file.path: [grid.reshape(-1, grid.shape[2]) for grid in done.seen[0].grids]
-            for done in self.see([self.photos[others[at]] for at in drawn], advance)
-        }
-
-
-def _unfit(run: Path) -> InputError:
-    return InputError(f"{str(run / 'results.jsonl')!r} does not fit the run. Scan the photos again.")
-
-
-def _check(manifest: dict[str, Any]) -> None:
-    """Raises ``KeyError``, ``TypeError`` or ``ValueError`` if what is read from it later is not as it was written."""
-    scale, said, used = manifest["colour_scale"], manifest["verdict"], manifest["backbones"][0]
-    for number in (scale["low"], scale["high"], said["threshold"], *(side for grid in used["grids"] for side in grid)):
-        float(number)
-    passes = sum(int(radius) > 0 for radius in used["radii"]) * (1 if used["join"] else len(used["layers"]))
-    if not passes or len(used["grids"]) != passes or not isinstance(used["join"], bool):
-        raise ValueError("its parts do not fit together")
-    for name in ("config", "versions", "timings_s", "counts"):
-        if not isinstance(manifest[name], dict):
-            raise TypeError(name)
-    if not {"rule", "sentence"} <= said.keys() or not {"source", "licence"} <= used.keys() or "note" not in manifest:
-        raise KeyError("note, rule, sentence, source or licence")
-    manifest["config"]["verdict"], list(manifest["warnings"])
-    datetime.fromisoformat(manifest["created"])
-
-
-def _branch(used: dict[str, Any], ceiling: int, config: ScanConfig) -> Branch:
-    device, _ = machine.choose_device("auto")
-    backbone = load_backbone(str(used["name"]), tuple(used["layers"]), torch.device(device))
-    if backbone.weights_sha256 != used["weights_sha256"]:
-        raise BackboneError(
-            f"The run was made with weights {used['weights_sha256'][:12]} of {used['name']}; installed are "
-            f"{backbone.weights_sha256[:12]}. Scan the photos again with these."
-        )
-    shape = int(used["working_size"]["height"]), int(used["working_size"]["width"])
-    branch = Branch(backbone, shape, tuple(used["radii"]), bool(used["join"]), device)
-    branch.cache = FeatureCache(cache_dir(), branch.cache_settings(shape, ceiling)) if config.cache else None
-    return branch

@@ -40,6 +40,7 @@ from blemish.whole_file import umask
 __all__ = [
     "check_out",
     "default_out",
+    "of_volumes",
     "read_manifest",
     "replacing",
     "require_compared",
@@ -136,19 +137,22 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def of_volumes(manifest: dict[str, Any]) -> bool:
+    """Whether a run is one of volumes."""
+    return bool(manifest.get("resolved", {}).get("volumes"))
+
+
 def require_photos(manifest: dict[str, Any], run: Path, what: str) -> None:
-    """Raises ``InputError`` for a run of volumes. ``what`` was to be done with it: evaluated."""
-    if manifest.get("resolved", {}).get("volumes"):
+    """Raises ``InputError`` for a run of volumes. ``what`` was to be done with it: extended, learned from."""
+    if of_volumes(manifest):
         raise InputError(
-            f"{run.name!r} cannot be {what}: it is a run of volumes, for which this is not there yet. What works with "
-            "it: blemish verdict and blemish decide."
+            f"{run.name!r} cannot be {what}: it is a run of volumes, and this is for photos. What works with it: "
+            "blemish verdict, decide, teach, freeze, eval, diagnose and scan --extend."
         )
 
 
 def require_compared(manifest: dict[str, Any], run: Path, what: str) -> None:
-    """Raises ``InputError`` for a run whose photos were judged one by one, or of volumes. ``what`` was to be done:
-    taught, frozen."""
-    require_photos(manifest, run, what)
+    """Raises ``InputError`` for a run whose photos were judged one by one. ``what`` was to be done: taught, frozen."""
     told = manifest.get("resolved", {}).get("told")
     if told:
         raise InputError(

@@ -28,14 +28,15 @@ from blemish.inputs.layouts import has_photos, list_photos
 from blemish.inputs.volume_layouts import holds_volumes
 from blemish.judging import estimate_of, judged, seed_level
 from blemish.matching.screening import references
+from blemish.part_cache import prune
 from blemish.part_file import DonePart
-from blemish.parts import Stages, do_part, prune
+from blemish.parts import do_part
 from blemish.paths import RUN_CACHE, RUN_NEAREST, RUN_VERDICT
 from blemish.photo_rows import pixels_of, rows_of
 from blemish.planning import Plan, make_plan, require_enough
-from blemish.progress import Advance, Progress, Silent
+from blemish.progress import Progress, Silent
 from blemish.result import ColourScale, Decision, Photo, Result
-from blemish.stages import Clock, threads
+from blemish.stages import Clock, Stages, one_bar, threads
 from blemish.verdict.duplicates import small_grey
 from blemish.verdict.products import groups_of
 from blemish.workplace import Workplace, workplace
@@ -90,11 +91,16 @@ def scan(
         return scan_by_words(Path(source).expanduser(), config, progress, scratch)
     source = Path(source).expanduser()
     if _of_volumes(source, config):
-        if earlier:
+        if earlier and not earlier.of_volumes:
             raise ConfigError("A run of photos is not extended by volumes. Scan the volumes by themselves.")
         from blemish.volume_scanning import scan_volumes  # nibabel, which other scans need not load
 
-        return scan_volumes(source, config, progress, scratch, decisions)
+        return scan_volumes(source, config, progress, scratch, decisions, earlier)
+    if earlier and earlier.of_volumes:
+        raise ConfigError(
+            f"A run of volumes is extended by volumes; {str(source)!r} holds none, or photos besides. Scan photos by "
+            "themselves."
+        )
     clock = Clock(progress)
     with threads(config.threads):
         with clock.quiet("listing and loading"):
@@ -287,37 +293,15 @@ def _not_kept(done: Sequence[DonePart]) -> tuple[str, ...]:
     return (f"comparisons could not be kept for a scan that goes on or a run that grows ({reason})",) if reason else ()
 
 
-class _OneBar:
-    """The stages of many parts under one bar of estimated milliseconds, so that the time left is that of the batch."""
-
-    def __init__(self, clock: Clock, advance: Advance, milliseconds: dict[str, float]) -> None:
-        self._clock, self._advance, self._milliseconds = clock, advance, milliseconds
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
-        each = self._milliseconds.get(name, 0.0)
-        done = 0
-
-        def advance(steps: int) -> None:
-            nonlocal done
-            before, done = done, done + steps
-            self._advance(round(done * each) - round(before * each))
-
-        with self._clock.quiet(name):
-            yield advance
-
-
 @contextmanager
 def _stages(plan: Plan, clock: Clock, progress: Progress, cost: Cost) -> Iterator[Stages]:
     if not plan.divided:
         yield clock
         return
     pairs = sum(compared_pairs(len(part), plan.screen) for part in plan.parts)
-    total = plan.photos * cost.seconds_a_photo + pairs * cost.seconds_a_pair
-    # a pair is told of once a pass
-    milliseconds = {
-        "reading photos": 1000 * cost.seconds_a_photo,
-        "comparing photos": 1000 * cost.seconds_a_pair / cost.passes,
+    expected = {
+        "reading photos": (plan.photos, cost.seconds_a_photo),
+        "comparing photos": (pairs * cost.passes, cost.seconds_a_pair / cost.passes),  # a pair is told of once a pass
     }
-    with progress.stage(f"scanning {len(plan.parts)} subsets", round(1000 * total)) as advance:
-        yield _OneBar(clock, advance, milliseconds)
+    with one_bar(clock, progress, f"scanning {len(plan.parts)} subsets", expected) as stages:
+        yield stages

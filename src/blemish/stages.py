@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 import torch
 
 from blemish.progress import Advance, Progress
 
-__all__ = ["Clock", "threads"]
+__all__ = ["Clock", "Stages", "one_bar", "threads"]
 
 
 @contextmanager
@@ -22,6 +23,12 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class Stages(Protocol):
+    """How work tells of itself."""
+
+    def stage(self, name: str, total: int) -> AbstractContextManager[Advance]: ...
 
 
 class Clock:
@@ -41,3 +48,34 @@ class Clock:
         start = time.perf_counter()
         yield
         self.timings[name] = round(self.timings.get(name, 0.0) + time.perf_counter() - start, 3)
+
+
+@contextmanager
+def one_bar(
+    clock: Clock, progress: Progress, name: str, expected: Mapping[str, tuple[float, float]]
+) -> Iterator[Stages]:
+    """The stages of many parts under one bar, so that the time left is that of the batch. ``expected``: of each stage
+    how many steps it has in all, and the seconds of one."""
+    milliseconds = round(1000 * sum(steps * seconds for steps, seconds in expected.values()))
+    with progress.stage(name, milliseconds) as advance:
+        yield _OneBar(clock, advance, {stage: 1000 * seconds for stage, (_, seconds) in expected.items()})
+
+
+class _OneBar:
+    """Stages as a share of a bar of estimated milliseconds."""
+
+    def __init__(self, clock: Clock, advance: Advance, milliseconds: dict[str, float]) -> None:
+        self._clock, self._advance, self._milliseconds = clock, advance, milliseconds
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        each = self._milliseconds.get(name, 0.0)
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            before, done = done, done + steps
+            self._advance(round(done * each) - round(before * each))
+
+        with self._clock.quiet(name):
+            yield advance

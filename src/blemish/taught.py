@@ -185,7 +185,10 @@ def said_in(run: Path) -> dict[str, Call]:
 
 
 def _examples(stored: Mapping[str, Any], number: int, at: int) -> Examples:
-    return Examples(**{field.name: stored[f"{field.name}{number}.{at}"] for field in fields(Examples)})
+    name = f"{number}.{at}"
+    found = {field.name: stored[f"{field.name}{name}"] for field in fields(Examples) if field.name != "good_at"}
+    places = stored.get(f"good_at{name}", np.full(len(found["good"]), -1, np.int32))  # absent from before volumes
+    return Examples(good_at=places, **found)
 
 
 def _said(facts: Mapping[str, Mapping[str, Call]]) -> dict[str, Call]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,19 @@ from blemish import taught
 from blemish.decisions import read_decisions
 from blemish.errors import ConfigError, InputError
 from blemish.judgement import Call
-from blemish.lessons import Mark, read_lesson
+from blemish.lessons import read_lesson
 from blemish.paths import RUN_TAUGHT, RUN_TAUGHT_BEFORE
 from blemish.progress import Progress, Silent
 from blemish.renewing import Renewal, renew, require_renewable
-from blemish.rescoring import Evidence
+from blemish.reopening import reopen
 from blemish.result import Result
-from blemish.revisiting import TYPICAL, Revisit
 from blemish.scoring.defects import Resemblance, raised, resemblance
 from blemish.scoring.examples import TRUST, Examples, to_good, to_typical
 from blemish.scoring.fusion import mean_maps
-from blemish.scoring.memory import nearest
-from blemish.scoring.mutual import image_scores, rscin
+from blemish.scoring.place_bank import Placed
 from blemish.sinks.families import read as read_families
 from blemish.taught import Example, Lesson, Taught
+from blemish.visit import TYPICAL, Mark, Visit
 
 __all__ = ["Teaching", "teach", "teach_again"]
 
@@ -54,14 +54,15 @@ class Teaching:
     @property
     def sentence(self) -> str:
         """For people."""
-        moved = f"{self.moved} photo{' is' if self.moved == 1 else 's are'} judged differently"
+        unit = "volume" if self.result.volumes else "photo"
+        moved = f"{self.moved} {unit}{' is' if self.moved == 1 else 's are'} judged differently"
         kinds = [example.kind for example in self.examples]
         if not kinds:
             return f"Nothing is taught any more; {moved}."
         counts = ((kinds.count("good"), "good"), (kinds.count("defect"), "defective"))
         said = " and ".join(f"{count} {name}" for count, name in counts if count)
         words = f"Taught by {said} example{'s' * (len(kinds) > 1)}; {moved}."
-        return f"{words} {self.resemblance.sentence}" if self.resemblance else words
+        return f"{words} {self.resemblance.sentence(unit)}" if self.resemblance else words
 
 
 def teach(
@@ -93,7 +94,7 @@ def teach(
         raise InputError("Give good photos, a defect with its mask or a family; or undo the last lesson.")
     path = Path(run).expanduser().resolve()
     require_renewable(path)
-    visit = Revisit.open(path, "taught")
+    visit = reopen(path, "taught")
     before = taught.read(path)
     lessons = before.lessons if before else ()
     if undo:
@@ -112,7 +113,7 @@ def teach(
 
 def teach_again(run: Path, known: Taught, progress: Progress) -> Teaching | None:
     """Teach what an earlier run was taught (``known``); None if its features were others. Raises as ``teach``."""
-    visit = Revisit.open(run, "taught")
+    visit = reopen(run, "taught")
     if visit.features != known.features:
         return None
     done = _apply(visit, known.lessons, None, progress)
@@ -120,7 +121,7 @@ def teach_again(run: Path, known: Taught, progress: Progress) -> Teaching | None
     return done
 
 
-def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, progress: Progress) -> Teaching:
+def _apply(visit: Visit[Any], lessons: Sequence[Lesson], before: Taught | None, progress: Progress) -> Teaching:
     """Compare every photo of the run with the examples of all lessons, and write the run anew."""
     families = read_families(visit.run / "families.json")
     rows = visit.scored
@@ -132,10 +133,6 @@ def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, pro
         now, alike = before.with_base(base, paths).forgotten(), None
     else:
         now, alike = _compared(visit, lessons, base, paths, progress)
-    shape = visit.branch.shape
-    scores = image_scores(now.maps, shape, visit.config.image_score)
-    if visit.config.rscin:
-        scores = rscin(scores, now.embeddings, visit.config.rscin)
     pixels, jpeg = visit.pictures
     result = renew(
         Renewal(
@@ -145,18 +142,15 @@ def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, pro
             paths=paths,
             old_maps=old,
             new_maps=now.maps,
-            scores=scores,
-            shape=shape,
-            evidence=Evidence(
-                now.embeddings,
-                tuple(kept.maxima),
-                scores_are_distances=visit.config.image_score == "max" and not visit.config.rscin,
-            ),
+            scores=visit.scores(now.maps, paths, now.embeddings),
+            shape=visit.shape,
+            evidence=visit.evidence(now.embeddings, tuple(kept.maxima)),
             families=families,
             decisions=read_decisions(visit.run),
             said=now.said,
             pixels=pixels,
             jpeg=jpeg,
+            volumes=visit.volumes,
             keep={RUN_TAUGHT: now.write} if lessons else {},
         ),
         progress,
@@ -170,7 +164,7 @@ def _apply(visit: Revisit, lessons: Sequence[Lesson], before: Taught | None, pro
     )
 
 
-def _manifest(visit: Revisit, examples: Sequence[Example]) -> dict[str, Any]:
+def _manifest(visit: Visit[Any], examples: Sequence[Example]) -> dict[str, Any]:
     manifest = {name: value for name, value in visit.manifest.items() if name != "taught"}
     if examples:
         kinds = [example.kind for example in examples]
@@ -179,7 +173,7 @@ def _manifest(visit: Revisit, examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def _compared(
-    visit: Revisit,
+    visit: Visit[Any],
     lessons: Sequence[Lesson],
     base: Float32,
     paths: tuple[str, ...],
@@ -189,41 +183,43 @@ def _compared(
     examples = [example for lesson in lessons for example in lesson.examples]
     passes = [Examples.joined(one) for one in zip(*(lesson.tokens for lesson in lessons if lesson.tokens), strict=True)]
     marked = any(len(one.defects) for one in passes)
-    typical: dict[str, list[Float32]] = {}
+    typical: dict[str, list[Placed]] = {}
     if marked:
         with progress.stage("reading typical photos", TYPICAL) as advance:
             digests = {example.sha256 for example in examples if example.kind == "defect"}
             shown = {path for path in paths if visit.sha256.get(path) in digests}  # copies of the photo, too
             typical = visit.typical(shown, advance)
     said: dict[str, Call] = {}
-    good, near, embeddings = [], [], []
+    good, near, usual, embeddings = [], [], [], []
     with progress.stage("comparing", len(paths)) as advance:
-        for done in visit.see([visit.photos[path] for path in paths], advance):
-            (seen,) = done.seen
-            path = done.ready.file.path
-            own = [at for at, example in enumerate(examples) if example.sha256 == done.ready.sha256]
+        for sight in visit.see([visit.photos[path] for path in paths], advance):
+            path = sight.path
+            own = [at for at, example in enumerate(examples) if example.sha256 == sight.sha256]
             for at in own:
                 said[path] = "ok" if examples[at].kind == "good" else "blemished"
             tos: list[Float32] = []
             nears: list[Float32] = []
-            for at, (grid, all_examples) in enumerate(zip(seen.grids, passes, strict=False)):
-                tokens, others = grid.reshape(-1, grid.shape[2]), all_examples.without(own)
-                shape = (1, *grid.shape[:2])
-                if (to := to_good(tokens, others)) is not None:
-                    tos.append(to.reshape(shape))
+            ordinary: list[Float32] = []
+            for at, all_examples in enumerate(passes):
+                others = all_examples.without(own)
+                to_near = partial(sight.near, at)
+                if (to := to_good(to_near, others)) is not None:
+                    tos.append(to[None])
                 if len(others.defects):
-                    usual = to_typical(tokens, [by_pass[at] for name, by_pass in typical.items() if name != path])
-                    usual = usual if to is None else np.minimum(usual, to)
-                    nears.append((usual - nearest(tokens, others.defects)).reshape(shape))
+                    away = to_typical(to_near, [by_pass[at] for name, by_pass in typical.items() if name != path])
+                    away = away if to is None else np.minimum(away, to)
+                    ordinary.append(away[None])
+                    nears.append((away - sight.like(at, others.defects))[None])
             good.append(mean_maps(tos)[0] if tos else NONE)
             near.append(mean_maps(nears)[0] if nears else NONE)
-            embeddings.append(seen.embedding)
+            usual.append(mean_maps(ordinary)[0] if ordinary else NONE)
+            embeddings.append(sight.embedding)
     nearer = _stacked(near)
     alike = None
     if nearer.size:
         unmarked = np.array([path not in said for path in paths])
         alike = resemblance(nearer[unmarked] if unmarked.any() else nearer)
-        nearer = raised(nearer, alike.margin)
+        nearer = visit.lifted(_stacked(usual), raised(nearer, alike.margin), paths)
     now = Taught(
         features=visit.features,
         lessons=tuple(lessons),
@@ -231,10 +227,19 @@ def _compared(
         paths=paths,
         embeddings=np.stack(embeddings),
         base=base,
-        good=_stacked(good, base),
+        good=_stacked(_weighed(visit, good, paths), base),
         lift=nearer,
     )
     return now, alike
+
+
+def _weighed(visit: Visit[Any], maps: Sequence[Float32], paths: Sequence[str]) -> Sequence[Float32]:
+    """Those that are there, on the scale of the run's maps."""
+    there = [row for row, one in enumerate(maps) if one.size]
+    if not there:
+        return maps
+    found = iter(visit.weighed(np.stack([maps[row] for row in there]), [paths[row] for row in there]))
+    return [next(found) if one.size else one for one in maps]
 
 
 def _stacked(maps: Sequence[Float32], otherwise: Float32 | None = None) -> Float32:

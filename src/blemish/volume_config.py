@@ -27,6 +27,7 @@ class VolumeConfig:
     slices: int = 2  # every how manieth slice is looked at
     axes: tuple[int, ...] = (0, 1, 2)  # across which axes slices are cut: sagittal, coronal, axial
     places: bool = True  # weigh scores by what is usual at their place
+    grey: str = "off"  # grey levels against the usual at their place count too: bright (FLAIR, DWI), dark, both
 
     def __post_init__(self) -> None:
         if isinstance(self.axes, list):
@@ -36,8 +37,8 @@ class VolumeConfig:
             wanted: type | tuple[type, ...] = int
             if field.name in ("modality", "masks"):
                 wanted = (str, type(None))
-            elif field.name in ("align", "places", "axes"):
-                wanted = {"align": str, "places": bool, "axes": tuple}[field.name]
+            elif field.name in ("align", "grey", "places", "axes"):
+                wanted = {"align": str, "grey": str, "places": bool, "axes": tuple}[field.name]
             if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
                 raise ConfigError(f"volumes.{field.name} cannot be {value!r}.")
         problems = (
@@ -51,6 +52,10 @@ class VolumeConfig:
                 f"--radius is a number of cells such as 2, or all; received {self.radius}.",
             ),
             (self.align not in ("none", "box", "affine"), f"--align is box, affine or none; received {self.align!r}."),
+            (
+                self.grey not in ("off", "bright", "dark", "both"),
+                f"--grey is off, bright, dark or both; received {self.grey!r}.",
+            ),
             (
                 not 1 <= self.slices <= self.cube,
                 f"volumes.slices is 1 (every slice) to {self.cube}; received {self.slices}.",

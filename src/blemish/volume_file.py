@@ -33,8 +33,10 @@ def write(volumes: Volumes, folder: Path) -> None:
         facts.append(
             {
                 "path": path,
-                "files": [str(file) for file in one.file.files],
+                "files": [str(file.absolute()) for file in one.file.files],
+                "sha256": one.sha256,
                 "modality": one.file.modality,
+                "brain": str(one.file.brain.absolute()) if one.file.brain else None,
                 **_box_facts(one.box),
                 "shape": one.geometry.shape,
                 "nifti2": one.geometry.nifti2,
@@ -78,11 +80,13 @@ def _box(facts: dict[str, Any]) -> Box | Tilted:
 
 def _native(facts: dict[str, Any], row: int, arrays: Any) -> Native:
     x, y, z = facts["shape"]
+    brain = Path(facts["brain"]) if facts.get("brain") else None  # absent in a run from before they could grow
     fields = {name: arrays[f"{row}.{name}"] for name in facts["fields"]}
     return Native(
-        file=VolumeFile(facts["path"], tuple(map(Path, facts["files"])), facts["modality"]),
+        file=VolumeFile(facts["path"], tuple(map(Path, facts["files"])), facts["modality"], brain),
         geometry=Geometry((x, y, z), arrays[f"{row}.affine"], fields, facts["nifti2"]),
         box=_box(facts),
         inside=arrays[f"{row}.inside"],
         packed=arrays[f"{row}.brain"].tobytes(),
+        sha256=str(facts["sha256"]),
     )

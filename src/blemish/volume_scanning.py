@@ -1,5 +1,6 @@
-"""The story of a scan of volumes on one page: list -> look at each: brain, box -> one frame for all (or each
-registered to one) -> tokens -> cells against cells near their own place -> families, scores -> verdict -> result.
+"""The story of a scan of volumes on one page: list -> look at each: brain, box -> one frame for all (or each registered
+to one) -> for every part: tokens, cells against cells near their own place, families -> join -> scores, verdict ->
+result.
 
 The rooms that score and judge are those of photos; only how tokens are made and compared is another. The arithmetic
 lives in the rooms it calls.
@@ -7,7 +8,8 @@ lives in the rooms it calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blemish import machine, manifest, run_cache, verdict_file, volume_file
-from blemish.comparing import Compared, ComparedPart, compare, searched, together
+from blemish import extending, machine, manifest, run_cache, verdict_file, volume_file
+from blemish.comparing import Compared, searched, together
 from blemish.config import PHOTOS_ONLY, ScanConfig
 from blemish.errors import ConfigError, InputError
+from blemish.extending import Earlier
 from blemish.extraction import Branch
 from blemish.family_facts import excluded, family_of
 from blemish.features.registry import load_backbone
@@ -29,25 +32,30 @@ from blemish.inputs.volume_grid import Box
 from blemish.inputs.volume_layouts import VolumeListing, find_brain_masks, find_volumes
 from blemish.inputs.volume_register import require_library
 from blemish.judging import estimate_of, judged_volumes, seed_level
-from blemish.matching.engine import NearestTable, match
-from blemish.matching.nearby import match_nearby
-from blemish.matching.store import Budget
+from blemish.part_cache import prune
+from blemish.part_file import DonePart
 from blemish.paths import RUN_CACHE, RUN_VERDICT, RUN_VOLUMES
 from blemish.progress import Progress
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
-from blemish.scoring.mutual import neighbours
-from blemish.stages import Clock, threads
+from blemish.stages import Clock, Stages, one_bar, threads
 from blemish.volume_aligning import aligned
-from blemish.volume_estimate import estimated, room
-from blemish.volume_extraction import Looked, SeenVolumes, look, open_cache, see
-from blemish.volume_space import Volumes
+from blemish.volume_estimate import VolumeCost, estimated, room
+from blemish.volume_extending import grown
+from blemish.volume_extraction import Looked, look, open_cache, view_of
+from blemish.volume_parts import FEWEST, VolumePlan, deal_volumes, do_volume_part
+from blemish.volume_space import Native, Volumes
+from blemish.workplace import Workplace, workplace
 
 __all__ = ["scan_volumes"]
 
 Float32 = npt.NDArray[np.float32]
 
-FEWEST = 3  # volumes: with two, each is the other's only judge
-SHARE = 0.1  # of the other volumes that vote, as published for volumes: of a dozen the nearest alone
+
+INSTEAD = {
+    "size": "what sets how finely volumes are seen is --grid",
+    "screen": "--subset sets how many volumes are compared with each other",
+    "executor": "volumes are read and compared by this machine's cores, a large batch in subsets",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,12 @@ class _Batch:
 
 
 def scan_volumes(
-    source: Path, config: ScanConfig, progress: Progress, scratch: Path, decisions: Sequence[Decision] = ()
+    source: Path,
+    config: ScanConfig,
+    progress: Progress,
+    scratch: Path,
+    decisions: Sequence[Decision] = (),
+    earlier: Earlier | None = None,
 ) -> Result:
     """Compare every volume of a folder with all the others. Arguments and errors as for ``scanning.scan``."""
     _check(config)
@@ -70,6 +83,8 @@ def scan_volumes(
     with threads(config.threads):
         with clock.quiet("listing and loading"):
             listing = find_volumes(source, config.volumes.modality)
+            if earlier:
+                listing = grown(earlier, listing)
             if config.volumes.masks is not None:
                 listing = find_brain_masks(Path(config.volumes.masks).expanduser(), listing)
             device, device_reason = machine.choose_device(config.device)
@@ -80,27 +95,38 @@ def scan_volumes(
             f"{branch.backbone.facts.name} on slices of {side} x {side}, layers {layers}; {device}: {device_reason}"
         )
         batch = _looked(listing, config, clock, progress)
-        workers, budget = room(config, branch, batch.looked, scratch)
-        progress.note(estimated(branch, config, len(batch.looked), budget, workers))
+        parts = deal_volumes(len(batch.looked), config.subset, _staying(batch, earlier))
+        workers, budget = room(config, branch, batch.looked, max(map(len, parts)), scratch)
+        cost = estimated(branch, config, [len(part) for part in parts], budget, workers)
+        progress.note(cost.text)
         if config.volumes.align == "affine":
             batch = _registered(batch, workers, clock, progress)
-        seen = _seen(batch, branch, config, budget, workers, clock)
-        tables = _tables(branch, seen, config, budget, clock)
-        part = _compared(branch, seen, tables, config, budget, clock)
-        compared = together(
-            [part],
-            [branch],
-            [one.file.path for one in seen.natives],
-            seen.sha256,
-            np.stack(seen.embeddings),
-            config,
-            decisions,
-            inside=np.stack([one.inside for one in seen.natives]),
-        )
-    facts = {"device": f"{device}: {device_reason}", **_facts(batch, config, part)}
-    return replace(
-        _result(batch, seen, branch, part, compared, config, facts, clock, progress), decisions=tuple(decisions)
-    )
+        plan = VolumePlan(config, branch, batch.looked, batch.placing.boxes, workers, budget, parts, batch.unreadable)
+        if plan.divided:
+            progress.note(
+                f"dealt at random into {len(parts)} subsets of about {len(parts[0])} volumes, so that a volume costs "
+                f"what it costs in a batch of {len(parts[0])}; in a subset each is compared with all others"
+            )
+        with workplace(config, device, budget) as place:
+            done = _parts(plan, place, batch, earlier, cost, clock, progress)
+        with clock.stage("joining", 1) if plan.divided else clock.quiet("joining"):
+            compared = together(
+                [part.compared for part in done.parts],
+                [branch],
+                [one.file.path for one in done.natives],
+                done.sha256,
+                np.concatenate([part.embeddings for part in done.parts]),
+                config,
+                decisions,
+                inside=np.stack([one.inside for one in done.natives]),
+                grey=None if config.volumes.grey == "off" else _greys(done.parts),
+            )
+    facts = {"device": f"{device}: {device_reason}", **_facts(batch, config, done)}
+    return replace(_result(plan, batch, done, compared, facts, clock, progress), decisions=tuple(decisions))
+
+
+def _greys(parts: Sequence[DonePart]) -> Float32:
+    return np.concatenate([part.grey for part in parts if part.grey is not None])
 
 
 def _check(config: ScanConfig) -> None:
@@ -109,10 +135,8 @@ def _check(config: ScanConfig) -> None:
     unused = [name for name in PHOTOS_ONLY if getattr(config, name) != getattr(usual, name)]
     if unused:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        raise ConfigError(
-            f"{options} is for photos, and this folder holds volumes. Leave it out; what sets how finely volumes are "
-            "seen is --grid."
-        )
+        hint = next((f"; {INSTEAD[name]}" for name in unused if name in INSTEAD), "")
+        raise ConfigError(f"{options} is for photos, and this folder holds volumes. Leave it out{hint}.")
     if set(config.exports) - {"masks"}:
         raise ConfigError("--export coco and labelstudio are for photos; masks of volumes are written as NIfTI anyway.")
     if "+" in config.backbone:
@@ -129,7 +153,7 @@ def _branch(config: ScanConfig, device: str) -> Branch:
             f"Slices of {side} pixels do not fit {backbone.facts.name}: set cube in [volumes] to a multiple of "
             f"{backbone.facts.patch} and of --grid."
         )
-    branch = Branch(backbone, (side, side), (), config.join is not False, device)
+    branch = Branch(backbone, (side, side), (), config.join is not False, device, view=view_of(config.volumes))
     if config.cache:
         branch.cache = open_cache(branch, config.volumes)
         branch.cache.prune()
@@ -176,75 +200,96 @@ def _require_enough(count: int, unreadable: dict[str, str], listing: VolumeListi
     )
 
 
-def _seen(batch: _Batch, branch: Branch, config: ScanConfig, budget: Budget, workers: int, clock: Clock) -> SeenVolumes:
-    with clock.stage("reading volumes", len(batch.looked)) as advance:
-        seen = see(
-            batch.looked, batch.placing.boxes, branch, config.volumes, budget, batch.unreadable, workers, advance
-        )
-    _require_enough(len(seen.natives), batch.unreadable, batch.listing)
-    return seen
+@dataclass(frozen=True)
+class _Done:
+    """All parts, and the volumes of all in a row."""
+
+    parts: list[DonePart]
+    natives: list[Native]
+    sha256: list[str]
 
 
-def _tables(branch: Branch, seen: SeenVolumes, config: ScanConfig, budget: Budget, clock: Clock) -> list[NearestTable]:
-    """Cells against cells: near their own place, or anywhere."""
-    count = len(seen.natives)
-    inside = np.stack([one.inside.reshape(-1) for one in seen.natives])
-    tables = []
-    with clock.stage("comparing volumes", count * (count - 1) // 2 * len(branch.token_sets)) as advance:
-        for tokens in branch.token_sets:
-            if config.volumes.radius < 0:
-                tables.append(match(tokens.store, budget, progress=advance))
-                continue
-            table = match_nearby(
-                tokens.store, tokens.grid, budget, radius=config.volumes.radius, inside=inside, progress=advance
-            )
-            tables.append(table)
-    return tables
+def _staying(batch: _Batch, earlier: Earlier | None) -> list[list[int]]:
+    """Parts of a run that is extended, but the last, in numbers of the batch."""
+    number = {one.file.path: at for at, one in enumerate(batch.looked)}
+    parts = earlier.parts[:-1] if earlier else []
+    return [[number[path] for path in part if path in number] for part in parts]
 
 
-def _compared(
-    branch: Branch, seen: SeenVolumes, tables: list[NearestTable], config: ScanConfig, budget: Budget, clock: Clock
-) -> ComparedPart:
-    count, radius = len(seen.natives), config.volumes.radius
-    share = SHARE if config.k == ScanConfig().k else config.k
-    with clock.stage("finding families" if config.families.rule != "off" else "scoring", len(tables)) as advance:
-        return compare(
-            [branch],
-            [one.file.path for one in seen.natives],
-            tables,
-            config,
-            budget,
-            k=neighbours(share, count),
-            references=count - 1,
-            inside=np.stack([one.inside.reshape(-1) for one in seen.natives]),
-            radius=None if radius < 0 else radius,
-            advance=advance,
-        )
+def _parts(
+    plan: VolumePlan,
+    place: Workplace,
+    batch: _Batch,
+    earlier: Earlier | None,
+    cost: VolumeCost,
+    clock: Clock,
+    progress: Progress,
+) -> _Done:
+    """Every part in turn; of a large batch under one bar."""
+    if plan.config.cache:
+        prune()  # before and not after: what this scan keeps it may need to its end
+    done = _Done([], [], [])
+    with _stages(plan, cost, clock, progress) as stages:
+        for number in range(len(plan.parts)):
+            # An extended run's last part was dealt anew into what stands from there on; its tiles serve them all.
+            tiles = earlier.tiles if earlier and number >= len(earlier.parts) - 1 else ()
+            found = do_volume_part(plan, place, number, len(done.natives), tiles, stages)
+            if found:
+                part, natives = found
+                done.parts.append(part)
+                done.natives.extend(natives)
+                done.sha256.extend(part.sha256)
+    _require_enough(len(done.natives), plan.unreadable, batch.listing)
+    known = sum(part.known_pairs for part in done.parts)
+    parts = sum(part.pairs == 0 and part.known_pairs == 0 for part in done.parts) if plan.divided else 0
+    if known or parts:
+        subsets = f"{parts} subsets and " if parts else ""
+        progress.note(f"Taken over from an earlier scan: {subsets}{known:,} compared pairs")
+    return done
 
 
-def _facts(batch: _Batch, config: ScanConfig, part: ComparedPart) -> dict[str, Any]:
+@contextmanager
+def _stages(plan: VolumePlan, cost: VolumeCost, clock: Clock, progress: Progress) -> Iterator[Stages]:
+    if not plan.divided:
+        yield clock
+        return
+    pairs = sum(len(part) * (len(part) - 1) // 2 for part in plan.parts)
+    expected = {
+        "reading volumes": (len(plan.looked), cost.seconds_a_volume),
+        "comparing volumes": (pairs, cost.seconds_a_pair),
+    }
+    with one_bar(clock, progress, f"scanning {len(plan.parts)} subsets", expected) as stages:
+        yield stages
+
+
+def _facts(batch: _Batch, config: ScanConfig, done: _Done) -> dict[str, Any]:
     """What was chosen, for ``run.json``."""
     pairs = zip(batch.placing.boxes, batch.looked, strict=True)
     sides = np.median([box.sides(one.geometry.spacing) for box, one in pairs], axis=0)
     cube = config.volumes.cube
     return {
-        "volumes": len(part.scores[0]),
-        "k": part.k,
+        "volumes": len(done.natives),
+        "k": done.parts[0].compared.k,
+        "subsets": len(done.parts),
         "image_score": "the mean of its highest thousandth" if config.image_score == "max" else config.image_score,
-        "compared_with": len(part.scores[0]) - 1,
+        "compared_with": len(done.parts[0].paths) - 1,
+        "pairs": {
+            "compared": sum(part.pairs for part in done.parts),
+            "taken_over": sum(part.known_pairs for part in done.parts),
+        },
         "placing": batch.placing.reason,
         "brain_masks": sorted({one.how for one in batch.looked}),
         "cell_mm": [round(float(side), 2) for side in sides / config.volumes.grid],
         "working_size": {"height": cube, "width": cube, "depth": cube},
-        "families_searched": searched(config, len(part.scores[0])),
+        "families_searched": searched(config, len(done.natives)),
     }
 
 
-def _rows(batch: _Batch, seen: SeenVolumes, compared: Compared) -> tuple[list[Photo], npt.NDArray[np.intp]]:
+def _rows(batch: _Batch, done: _Done, compared: Compared) -> tuple[list[Photo], npt.NDArray[np.intp]]:
     """Rows of the result, most anomalous first, unreadable ones last; and the order of the scored ones."""
     firsts: dict[str, str] = {}
     photos = []
-    for one, digest in zip(seen.natives, seen.sha256, strict=True):
+    for one, digest in zip(done.natives, done.sha256, strict=True):
         first = firsts.setdefault(digest, one.file.path)
         x, y, z = one.geometry.shape
         copy = "" if first == one.file.path else first
@@ -259,27 +304,26 @@ def _rows(batch: _Batch, seen: SeenVolumes, compared: Compared) -> tuple[list[Ph
 
 
 def _result(
+    plan: VolumePlan,
     batch: _Batch,
-    seen: SeenVolumes,
-    branch: Branch,
-    part: ComparedPart,
+    done: _Done,
     compared: Compared,
-    config: ScanConfig,
     facts: dict[str, Any],
     clock: Clock,
     progress: Progress,
 ) -> Result:
-    rows, order = _rows(batch, seen, compared)
-    warnings = _warnings(batch, branch, rows)
+    config, branch = plan.config, plan.branch
+    rows, order = _rows(batch, done, compared)
+    warnings = _warnings(batch, branch, rows, done.parts)
     for warning in warnings:
         progress.note(f"Note: {warning}")
     volumes = Volumes(
-        {one.file.path: one for one in seen.natives},
+        {one.file.path: one for one in done.natives},
         (batch.listing.root / "dataset_description.json").is_file(),
     )
     grids = compared.grids[order]
     scored = rows[: len(order)]
-    inside = np.stack([seen.natives[at].inside for at in order])
+    inside = np.stack([done.natives[at].inside for at in order])
     # weighed by place, half of the cells are at 0, which says nothing of how usual values spread
     scale = ColourScale.of(grids[inside & (grids > 0)])
     with clock.quiet("deciding"):
@@ -292,7 +336,7 @@ def _result(
         RUN_VOLUMES: partial(volume_file.write, volumes),
     }
     if compared.families:
-        paths = [one.file.path for one in seen.natives]
+        paths = [one.file.path for one in done.natives]
         keep[RUN_CACHE] = partial(run_cache.write, paths, compared.rescoring, compared.looks, None)
     return Result(
         photos=(*verdict.photos, *rows[len(order) :]),
@@ -301,8 +345,15 @@ def _result(
         volumes=volumes,
         grids=grids,
         shape=grids.shape[1:],
-        pixels=_no_pixels,
+        pixels=partial(_no_pixels, plan),
         families=compared.families,
+        division=extending.describe(
+            [part.paths for part in done.parts],
+            {one.file.path: one.file.files[0] for one in done.natives},
+            {one.file.path: digest for one, digest in zip(done.natives, done.sha256, strict=True)},
+            done.parts[-1].tiles,
+        ),
+        diagnosis=done.parts[0].compared.diagnosis,
         keep=keep,
         scale=scale,
         warnings=warnings,
@@ -312,17 +363,17 @@ def _result(
             config=config,
             resolved=facts,
             branches=[branch],
-            grids=part.grids,
+            grids=done.parts[0].compared.grids,
             scale=scale,
             photos=rows,
-            from_cache=seen.from_cache,
+            from_cache=sum(part.from_cache for part in done.parts),
             timings=clock.timings,
             warnings=warnings,
         ),
     )
 
 
-def _warnings(batch: _Batch, branch: Branch, rows: Sequence[Photo]) -> tuple[str, ...]:
+def _warnings(batch: _Batch, branch: Branch, rows: Sequence[Photo], parts: Sequence[DonePart]) -> tuple[str, ...]:
     """Is the batch what this assumes: volumes of one kind at one place, none twice?"""
     found = list(batch.differences)
     copies = [photo for photo in rows if photo.duplicate_of]
@@ -333,8 +384,11 @@ def _warnings(batch: _Batch, branch: Branch, rows: Sequence[Photo]) -> tuple[str
         )
     if branch.cache and branch.cache.broken:
         found.append(f"tokens could not be cached ({branch.cache.broken})")
+    if reason := next((part.not_kept for part in parts if part.not_kept), ""):
+        found.append(f"comparisons could not be kept for a scan that goes on or a run that grows ({reason})")
     return tuple(found)
 
 
-def _no_pixels(row: int) -> Any:
-    raise NotImplementedError(f"row {row}: a volume has no picture of its own; its voxels are read again")
+def _no_pixels(plan: VolumePlan, row: int) -> Any:
+    """Never called; it holds on to the ``plan``, whose folder has what the result may still read."""
+    raise NotImplementedError(f"row {row} of {len(plan.looked)}: a volume has no picture; its voxels are read again")

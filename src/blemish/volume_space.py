@@ -35,13 +35,14 @@ GREY = 0.4  # of a brain whose file has gone since it was scored
 @dataclass(frozen=True, eq=False)
 class Native:
     """One volume. ``box``: what its cube holds, straight or tilted, in voxels in RAS order. ``inside: (g, g, g)`` the
-    cells that count. ``packed``: its brain mask, see ``packed_mask``."""
+    cells that count. ``packed``: its brain mask, see ``packed_mask``. ``sha256``: of its file when it was scanned."""
 
     file: VolumeFile
     geometry: Geometry
     box: Box | Tilted
     inside: Bools
     packed: bytes
+    sha256: str = ""
 
     @property
     def brain(self) -> Bools:

@@ -10,13 +10,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from blemish.checking import LINES, Line, Results, judge_file, require_apart
 from blemish.errors import ConfigError, InputError
 from blemish.frozen import Detector
-from blemish.inputs.images import PhotoFile, find_photos
+from blemish.inputs.images import PhotoFile
 
 __all__ = ["require_watchable", "watch_folder"]
 
@@ -51,11 +52,11 @@ def watch_folder(
     before: dict[str, Stamp] = {}
     there = True
     while True:
-        photos = _photos(folder)
+        photos = _photos(folder, detector)
         if there != (photos is not None):
             there = photos is not None
             note(f"{folder} is {'back' if there else 'not there; waiting for it'}")
-        now = {photo.path: stamp for photo in photos or () if (stamp := _stamp(photo.file))}
+        now = {photo.path: stamp for photo in photos or () if (stamp := _stamp(photo))}
         waiting = [photo for photo in photos or () if photo.path in now and judged.get(photo.path) != now[photo.path]]
         for photo in waiting:
             stamp = now[photo.path]
@@ -70,20 +71,24 @@ def watch_folder(
         sleep(interval)
 
 
-def _photos(folder: Path) -> list[PhotoFile] | None:
-    """None if the folder is not there; an empty one is."""
+def _photos(folder: Path, detector: Detector) -> list[Any] | None:
+    """None if the folder is not there; an empty one is. Photos, or volumes, are named by their path in it."""
+    if not folder.is_dir():
+        return None
     try:
-        return find_photos(folder)[0]
+        return [replace(one, path=Path(one.path).relative_to(folder).as_posix()) for one in detector.files(folder)]
     except (InputError, OSError):
         return [] if folder.is_dir() else None
 
 
-def _stamp(file: Path) -> Stamp | None:
+def _stamp(photo: Any) -> Stamp | None:
+    """Of a DICOM series: of all of its files together."""
+    files = [photo.file] if isinstance(photo, PhotoFile) else photo.files
     try:
-        stat = file.stat()
+        stats = [file.stat() for file in files]
     except OSError:  # moved away in the meantime
         return None
-    return stat.st_size, stat.st_mtime_ns
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
 
 
 def _judged(folder: Path) -> dict[str, Stamp]:

@@ -107,7 +107,7 @@ def test_only_what_resembles_the_flaw_is_raised() -> None:
 def test_a_flaw_that_does_not_occur_changes_nothing() -> None:
     nearer = batch(0, -0.2)
     assert not raised(nearer, margin(nearer)).any()
-    assert resemblance(nearer).sentence.startswith("No other photo")
+    assert resemblance(nearer).sentence().startswith("No other photo")
 
 
 # photos with the flaw, what ordinary tokens reach, photos that resemble it, what is said
@@ -122,7 +122,7 @@ def test_a_flaw_that_does_not_occur_changes_nothing() -> None:
 def test_resemblance(flawed: int, ordinary: float, rows: list[int], says: str) -> None:
     found = resemblance(batch(flawed, ordinary))
     assert found.photos.tolist() == rows
-    assert says in found.sentence
+    assert says in found.sentence()
 
 
 def test_likeness_is_the_published_similarity() -> None:

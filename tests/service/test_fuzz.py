@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-schemathesis = pytest.importorskip("schemathesis", reason="Schemathesis is not here: pip install schemathesis")
+pytest.importorskip("schemathesis", reason="Schemathesis is not here: pip install schemathesis")
 
-from schemathesis.checks import not_a_server_error  # noqa: E402
-from schemathesis.specs.openapi.checks import (  # noqa: E402
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
-from services import free_port, server  # noqa: E402
+from services import free_port, server
 
-from judged_runs import write_stained  # noqa: E402
+from judged_runs import write_stained
 
 EXAMPLES = 8  # of each operation
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

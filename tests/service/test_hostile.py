@@ -195,7 +195,7 @@ def test_an_archive_that_lies_about_its_sizes(intake: Intake) -> None:
     central = data.index(b"PK\x01\x02")
     data[central:] = bytes(data[central:]).replace(real, stated)
     intake.add("liar.zip", io.BytesIO(bytes(data)))
-    assert intake.bytes <= len(PHOTO), "never more than it said"
+    assert intake.size <= len(PHOTO), "never more than it said"
     assert sum(file.stat().st_size for file in intake.folder.rglob("*") if file.is_file()) <= len(PHOTO)
 
 
@@ -250,6 +250,13 @@ def test_the_same_file_again_and_another_of_its_name(intake: Intake) -> None:
     assert (intake.accepted, intake.files) == (2, 1)
     assert intake.refused == [("a.png", "another file of this name is there already")]
     assert (intake.folder / "a.png").read_bytes() == PHOTO
+
+
+def test_a_file_where_a_folder_should_be(intake: Intake) -> None:
+    for name in ("a.png", "a.png/b.png", "sub.png/c.png", "sub.png"):
+        intake.add(name, io.BytesIO(PHOTO))
+    assert everything_below(intake.folder) == {"a.png", "sub.png/c.png"}
+    assert [name for name, _ in intake.refused] == ["a.png/b.png", "sub.png"]
 
 
 @pytest.mark.parametrize("name", ['a"; filename="b.exe', "a\r\nX-Evil: 1", "ü\u202e.png", "", "a;b", "x" * 500])

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from blemish.config import ScanConfig
 from blemish.features.registry import list_backbones
 from blemish.inputs.synthetic import render_batch, write_batch
-from blemish.service import schemas
+from blemish.service import asking
 from judged_runs import BOX, GRADED, call, stained, write_stained
 
 Serve = Callable[..., Client]
@@ -339,11 +339,11 @@ def test_a_database_that_is_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) 
 
 def test_settings_name_the_backbones_that_have_a_name() -> None:
     """Paths and addresses are none of them: a request cannot make the service read a folder or fetch anything."""
-    described = schemas.ScanSettings.model_json_schema()["properties"]["backbone"]["anyOf"][0]["enum"]
+    described = asking.ScanSettings.model_json_schema()["properties"]["backbone"]["anyOf"][0]["enum"]
     named = {facts.name for facts in list_backbones()}
     assert {name for both in described for name in both.split("+")} == named
     options = {field.name for field in fields(ScanConfig)}
-    assert set(schemas.ScanSettings.model_fields) <= options
+    assert set(asking.ScanSettings.model_fields) <= options
     assert not {"ray_address", "executor", "device", "memory", "threads", "method", "text"} & set(
-        schemas.ScanSettings.model_fields
+        asking.ScanSettings.model_fields
     )

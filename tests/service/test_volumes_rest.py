@@ -16,20 +16,18 @@ pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blem
 import nibabel as nib
 
 import volume_files as made
+from blemish.frozen import Detector
 
 Serve = Callable[..., Client]
 
 
 def test_volumes_are_shown_decided_and_taken_away(serve: Serve, tmp_path: Path) -> None:
-    for at in range(5):
-        values = made.brain((20, 24, 16), at)
-        if at == 3:
-            values[8:13, 9:14, 6:10] = 190
-        made.write_nifti(tmp_path / "brains" / f"sub-{at}.nii.gz", values)
+    for at in range(6):
+        made.write_nifti(tmp_path / "brains" / f"sub-{at}.nii.gz", _brain(at, lesion=at == 3))
     ann = serve()
     run = ann.scanned(tmp_path / "brains", {"backbone": "mock", "cache": False, "volumes": {"grid": 8, "cube": 64}})
     found = ann.get(f"/api/runs/{run}/result").json()
-    assert (found["kind"], found["photos"], len(found["shape"])) == ("volumes", 5, 3)
+    assert (found["kind"], found["photos"], len(found["shape"])) == ("volumes", 6, 3)
     worst = ann.rows(run)[0]
     assert worst["path"] == "sub-3.nii.gz"
     photo = f"/api/runs/{run}/photos/{worst['pid']}"
@@ -47,7 +45,29 @@ def test_volumes_are_shown_decided_and_taken_away(serve: Serve, tmp_path: Path) 
     assert said["lesions"]
     back = ann.send("PUT", f"{photo}/said", json={"call": None})
     assert (back["verdict"], back["said"]) == (worst["verdict"], None)
-    ann.send("PUT", f"/api/runs/{run}/verdict", json={"threshold": 0.0})
+    good = next(row["pid"] for row in ann.rows(run) if row["path"] != worst["path"])
+    assert ann.send("POST", f"/api/runs/{run}/teach", json={"good": [good]})["result"]["taught"]["good"] == 1
+    ann.send("POST", f"/api/runs/{run}/teach/undo")
+    ann.send("POST", f"/api/runs/{run}/teach", 400, json={"defects": [{"pid": good, "box": [0, 0, 9, 9]}]})
+    ann.send("PUT", f"/api/runs/{run}/verdict", json={"threshold": (worst["score"] + ann.rows(run)[1]["score"]) / 2})
+    detector = ann.send("POST", f"/api/runs/{run}/freeze", 201)["id"]
+    new = made.write_nifti(tmp_path / "new.nii.gz", _brain(9, lesion=True))
+    file = tmp_path / "taken.blemish"
+    file.write_bytes(ann.get(f"/api/detectors/{detector}/file").content)
+    alone = Detector.load(file).check(new)
+    checked = ann.send("POST", f"/api/detectors/{detector}/check", files={"file": ("new.nii.gz", new.read_bytes())})
+    assert (checked["score"], checked["verdict"]) == (alone.score, alone.verdict)
+    assert (checked["verdict"] != "ok", checked["regions"], checked["heat"]) == (True, [], "")
+    assert checked["lesions"]
+    assert checked["picture"].startswith("data:image/jpeg;base64,")
+    ann.send("POST", f"/api/detectors/{detector}/check", 422, files={"file": ("a.png", b"x")})
     ann.get(f"/api/runs/{run}/exports/masks.zip")
     ann.get(f"/api/runs/{run}/exports/maps.zip")
     ann.get(f"/api/runs/{run}/exports/coco", 404)
+
+
+def _brain(seed: int, lesion: bool) -> np.ndarray:
+    values = made.brain((20, 24, 16), seed)
+    if lesion:
+        values[8:13, 9:14, 6:10] = 190
+    return values

@@ -31,7 +31,7 @@ def freeze(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a judged run into a detector that judges the next photo on its own.
+    """Turn a judged run into a detector that judges the next photo, or volume, on its own.
 
     Its scores are on the run's scale, and its threshold means what the run's does."""
     from blemish.freezing import freeze as freeze_run
@@ -43,18 +43,24 @@ def freeze(
     elif not quiet:
         print(printable(done.facts.meaning))
         size = done.file.stat().st_size / 2**20
-        print(f"Detector: {done.file} ({size:.1f} MB). blemish check {done.file} PHOTOS")
+        what = "VOLUMES" if done.facts.volume else "PHOTOS"
+        print(f"Detector: {done.file} ({size:.1f} MB). blemish check {done.file} {what}")
 
 
 def check(
     detector: DetectorFile,
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    photos: Annotated[
+        list[Path], typer.Argument(help="Photos or volumes, as the run was made of, or folders of them.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="A folder for the lines and for pictures of what is not ok; it may exist.")
+        Path | None,
+        typer.Option(
+            help="A folder for the lines and for pictures of what is not ok, of volumes for maps; it may exist."
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Judge photos one by one: a line of JSON each, with path, score, verdict and threshold.
+    """Judge photos, or volumes, one by one: a line of JSON each, with path, score, verdict and threshold.
 
     A photo that cannot be judged gets a line with its error, and the exit code is 1 then."""
     from contextlib import nullcontext
@@ -62,12 +68,12 @@ def check(
     from blemish.checking import Results, check_files, listed, require_apart
     from blemish.frozen import Detector
 
-    files = listed(photos)
     for path in photos if out else ():
         assert out is not None
         if path.is_dir():
             require_apart(out, path)
     loaded = Detector.load(detector)
+    files = listed(photos, loaded)
     progress = progress_for(quiet or sys.stdout.isatty() or len(files) < SEVERAL)  # lines on a screen are enough
     with Results(out, loaded) if out else nullcontext() as results, progress.stage("judging", len(files)) as advance:
         failed = _print(check_files(loaded, files, results), advance)
@@ -80,7 +86,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The file to write; default: the same name with .onnx.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write a detector as one ONNX graph: pixels of any size in, score and map out.
+    """Write a detector for photos as one ONNX graph: pixels of any size in, score and map out.
 
     It runs in ONNX Runtime without torch, several times as fast; check and watch take it, too."""
     from blemish.frozen import export_onnx
@@ -101,7 +107,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Stop when all that is there has been judged.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge the photos of a folder as they arrive: a line of JSON each, until Ctrl-C.
+    """Judge the photos, or volumes, of a folder as they arrive: a line of JSON each, until Ctrl-C.
 
     What was judged before is not judged again, also after a restart."""
     from blemish.checking import Results

@@ -106,7 +106,7 @@ def _decide_photo(run: Path, photo: str, is_: str | None, quiet: bool, as_json: 
     from blemish.reviewing import review
     from blemish.run import summary
 
-    result = review(run, {photo: is_})  # type: ignore[dict-item]  # one of the two, as just checked
+    result = review(run, {photo: is_})
     call = next(one.verdict for one in result.scored if one.path == photo)
     if as_json:
         print(json.dumps({"run": str(run), "photo": photo, "verdict": call, **summary(result)["verdict"]}, indent=2))
@@ -121,15 +121,19 @@ def teach(
     good: Annotated[
         list[str] | None,
         typer.Option(
-            help="A photo without any flaw, or a folder of such; again for more. A file, or a path of the run."
+            help="A photo or volume without any flaw, or a folder of such; again for more. A file or a path of the run."
         ),
     ] = None,
     defect: Annotated[
-        list[str] | None, typer.Option(help="A photo with a defect, followed by its --mask; again for more.")
+        list[str] | None,
+        typer.Option(help="A photo or volume with a defect, followed by its --mask; again for more."),
     ] = None,
     mask: Annotated[
         list[str] | None,
-        typer.Option(help="Where the defect is: an image of the photo's size, white on it, or left,top,right,bottom."),
+        typer.Option(
+            help="Where the defect is: an image of the photo's size, white on it, or left,top,right,bottom; of a "
+            "volume a NIfTI mask on its grid."
+        ),
     ] = None,
     family: Annotated[list[int] | None, typer.Option(help="The number of a recurring flaw of the run.")] = None,
     turned: Annotated[

@@ -41,7 +41,8 @@ def evaluate_run(
         Path,
         typer.Option(
             help="An MVTec-like tree of the same files, a folder with one for each class, or a CSV: "
-            "image_path,label,mask_path."
+            "image_path,label,mask_path. Of volumes: a folder of NIfTI masks, BIDS derivatives, or a CSV: path,label,"
+            "mask."
         ),
     ],
     published: Annotated[

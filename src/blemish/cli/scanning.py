@@ -79,7 +79,7 @@ def scan(
     subset: Annotated[
         str | None,
         typer.Option(
-            help="Photos compared with each other, about; larger batches are dealt into such subsets. Or all."
+            help="Photos or volumes compared with each other, about; more are dealt into such subsets. Or all."
         ),
     ] = None,
     screen: Annotated[
@@ -113,6 +113,10 @@ def scan(
     align: Annotated[
         str | None,
         typer.Option(help="For volumes: box, around each brain; affine, registered; none, where they are so already."),
+    ] = None,
+    grey: Annotated[
+        str | None,
+        typer.Option(help="For volumes: grey levels unusual at their place count too: bright (FLAIR), dark or both."),
     ] = None,
     modality: Annotated[
         str | None, typer.Option(help="For volumes: which of a BIDS data set with several, e.g. T1w.")
@@ -164,7 +168,14 @@ def scan(
     earlier = Earlier.read(extend, folder) if extend else None
     by_words = {"class_name": class_name, "model": model, "clip": clip, "prompts": prompts}
     examples = {"good": tuple(good or ()), "defects": tuple(defect or ()), "masks": tuple(mask or ())}
-    of_volumes = {"grid": grid, "align": align, "modality": modality, "masks": masks, "axes": numbers("axes", axes)}
+    of_volumes = {
+        "grid": grid,
+        "align": align,
+        "grey": grey,
+        "modality": modality,
+        "masks": masks,
+        "axes": numbers("axes", axes),
+    }
     of_volumes["radius"] = None if radius is None else parse_radius(radius)
     settings_before = read_config(config) if config else earlier.config if earlier else ScanConfig()
     _require_comparing(method or settings_before.method, extend, decisions)

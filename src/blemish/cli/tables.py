@@ -25,10 +25,11 @@ CELL, LAST = 8, 8  # characters of a column
 
 def print_evaluation(found: Evaluation) -> None:
     """A line a metric of one run, as shares of 1, with the interval and what else one should know."""
+    width = max(24, *(len(row.metric) for row in found.rows))
     for row in found.rows:
         interval = f"{row.low:.3f} to {row.high:.3f}" if row.low is not None and row.high is not None else ""
         value = "-" if row.value is None else f"{row.value:.4f}"
-        print(f"{row.metric:<24} {value:>8}  {interval:<16}  {row.note}".rstrip())
+        print(f"{row.metric:<{width}} {value:>8}  {interval:<16}  {row.note}".rstrip())
     for note in found.notes:
         print(f"Note: {note}")
 

@@ -16,12 +16,28 @@ __all__ = ["reading"]
 
 GOOD = 0.98  # R^2 that published features reach
 SLOPES = (-1.3, -0.7)  # exponents for which chance levels, which assume -1, are about right
+OF_VOLUMES = (  # what is said of photos, and of volumes instead; longer pieces first
+    ("parts that were photographed twice", "patients who were scanned twice"),
+    ("a good part, or one part photographed", "sound anatomy, or one patient scanned"),
+    ("photos", "volumes"),
+    ("photo", "volume"),
+    ("patches", "cells"),
+    ("patch", "cell"),
+    ("flaw", "lesion"),
+)
 FEW = 30  # photos under which everything here is a hint
 
 
-def reading(diagnosis: Diagnosis, families: int = 0) -> str:
+def reading(diagnosis: Diagnosis, families: int = 0, volumes: bool = False) -> str:
     """The diagnosis in two to five sentences; its own ``reading`` is not looked at. ``families``: how many were found,
-    which these numbers, taken over all patches, may be too coarse to show."""
+    which these numbers, taken over all patches, may be too coarse to show. ``volumes``: whether it is of such."""
+    words = _read(diagnosis, families)
+    for photos, of_volumes in OF_VOLUMES if volumes else ():
+        words = words.replace(photos, of_volumes)
+    return words
+
+
+def _read(diagnosis: Diagnosis, families: int) -> str:
     law = diagnosis.power_law
     if law is None:
         return _unreadable(diagnosis)

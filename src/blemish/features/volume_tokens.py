@@ -18,7 +18,7 @@ from blemish.errors import ConfigError
 from blemish.features.neighbourhood import unit_norm
 from blemish.features.registry import Backbone
 
-__all__ = ["AXES", "VolumeTokens", "cells_inside", "projection", "slice_tokens", "volume_tokens"]
+__all__ = ["AXES", "VolumeTokens", "cell_means", "cells_inside", "projection", "slice_tokens", "volume_tokens"]
 
 AXES = (0, 1, 2)  # slices across the first, second and third axis: sagittal, coronal, axial for a volume in RAS order
 BATCH = 8  # slices in one call of the backbone
@@ -136,6 +136,14 @@ def cells_inside(brain: Tensor, grid: int, share: float = 0.0) -> Tensor:
         raise ConfigError(f"The mask's side, {brain.shape[0]}, is not a multiple of the grid, {grid}.")
     shares: Tensor = F.avg_pool3d(brain.float()[None, None], brain.shape[0] // grid)[0, 0]
     return shares > share
+
+
+def cell_means(volume: Tensor, brain: Tensor, grid: int) -> Tensor:
+    """The mean of ``volume: (S, S, S)``, 0 outside of the brain, over the brain in every cell: (grid, grid, grid).
+    ``brain``: (S, S, S) the share of every voxel; 0 where there is none."""
+    side = brain.shape[0] // grid
+    means, shares = (F.avg_pool3d(one.float()[None, None], side)[0, 0] for one in (volume, brain))
+    return torch.where(shares > 0, means / shares.clamp(min=1e-6), 0)
 
 
 def _as_photos(slices: Tensor, size: int) -> Tensor:

@@ -43,10 +43,13 @@ class Truth:
     mask: Path | None
 
 
-def read_truth(root_or_csv: Path, run_paths: Iterable[str]) -> dict[str, Truth]:
+def read_truth(
+    root_or_csv: Path, run_paths: Iterable[str], called: Mapping[str, str] | None = None
+) -> dict[str, Truth]:
     """Find the truth for photos of a run.
 
-    ``run_paths``: relative to the scanned folder, forward slashes. Returns the truth of those that have one.
+    ``run_paths``: relative to the scanned folder, forward slashes. ``called``: other names that columns of a CSV may
+    have -> those above. Returns the truth of those that have one.
     Raises ``InputError`` if there is no such file or folder, it has neither form, contradicts itself, fits
     the run in two ways, or fits no photo at all.
     """
@@ -58,7 +61,7 @@ def read_truth(root_or_csv: Path, run_paths: Iterable[str]) -> dict[str, Truth]:
         )
     if root_or_csv.is_dir():
         return _place(_tree(root_or_csv), paths, root_or_csv)
-    return _match_table(_table(root_or_csv), paths, root_or_csv)
+    return _match_table(_table(root_or_csv, called or {}), paths, root_or_csv)
 
 
 def read_mask(path: Path) -> Mask:
@@ -164,7 +167,7 @@ def _best(votes: Counter[Placement], root: Path) -> Placement:
     return best[0]
 
 
-def _table(file: Path) -> dict[str, Truth]:
+def _table(file: Path, called: Mapping[str, str]) -> dict[str, Truth]:
     """Every row with a label, by its image path with forward slashes."""
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -172,7 +175,8 @@ def _table(file: Path) -> dict[str, Truth]:
         raise InputError(f"The truth file {file} cannot be read as UTF-8 text: {error}.") from error
     header = text.partition("\n")[0]
     rows = csv.DictReader(text.splitlines(), delimiter=";" if header.count(";") > header.count(",") else ",")
-    missing = {"image_path", "label"} - set(rows.fieldnames or ())
+    rows.fieldnames = [called.get(name, name) for name in rows.fieldnames or ()]
+    missing = {"image_path", "label"} - set(rows.fieldnames)
     if missing:
         raise InputError(
             f"The truth file {file} lacks the column {' and '.join(sorted(missing))}; its first line is "

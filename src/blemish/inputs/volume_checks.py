@@ -16,7 +16,7 @@ from blemish.errors import ConfigError
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted
 
-__all__ = ["ALIGNMENTS", "Placing", "VolumeFacts", "differences", "other_scanners", "place"]
+__all__ = ["ALIGNMENTS", "Frame", "Placing", "VolumeFacts", "differences", "other_scanners", "place"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -124,6 +124,49 @@ def place(facts: Sequence[VolumeFacts], align: str, margin: float = 0.04) -> Pla
         stop = (centre + side / 2 - origin) / spacing + 0.5
         boxes.append(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])))
     return Placing(boxes, reason)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How volumes of a batch were placed, for those that come later. ``side``: of their cube in mm, 0 where each
+    brain's box is stretched to it. ``middle``: of the cube in mm along the volumes' axes, where they were registered.
+    """
+
+    side: float
+    middle: tuple[float, float, float] | None
+
+    @classmethod
+    def of(cls, placed: Sequence[tuple[Geometry, Box | Tilted]], align: str) -> Frame:
+        """From the boxes of ``place``. Raises ``ConfigError`` for an ``align`` that places volumes by each other in
+        another way."""
+        if align == "box":
+            return cls(0.0, None)
+        if align != "none":
+            raise ConfigError(
+                f"With --align {align} a volume's place is found together with those of its batch, so another one has "
+                "none. Scan with --align box, or none for registered volumes."
+            )
+        middles = []
+        straight = [(geometry, box) for geometry, box in placed if isinstance(box, Box)]  # all, unless registered
+        for geometry, box in straight:
+            spacing = np.array(geometry.spacing)
+            middles.append(_origin(geometry) + ((np.array(box.start) + box.stop) / 2 - 0.5) * spacing)
+        side = float(straight[0][1].extent[0] * straight[0][0].spacing[0])
+        x, y, z = (float(at) for at in middles[0])
+        together = np.abs(np.array(middles) - middles[0]).max() < 0.01 * side
+        return cls(side, (x, y, z) if together else None)
+
+    def box(self, one: VolumeFacts, margin: float = 0.04) -> Box:
+        """Where the cube of one more volume lies, as ``place`` would have it."""
+        if not self.side:
+            return one.box.enlarged(2 * margin)
+        origin, spacing = _origin(one.geometry), np.array(one.geometry.spacing)
+        middle = np.array(self.middle or (0.0, 0.0, 0.0))
+        if self.middle is None:
+            middle = origin + ((np.array(one.box.start) + one.box.stop) / 2 - 0.5) * spacing
+        start = ((middle - self.side / 2 - origin) / spacing + 0.5).tolist()
+        stop = ((middle + self.side / 2 - origin) / spacing + 0.5).tolist()
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def _registered(facts: Sequence[VolumeFacts]) -> bool:

@@ -17,7 +17,7 @@ from blemish.inputs.images import _is_run, natural_key
 from blemish.inputs.volume_dicom import find_series, is_dicom
 from blemish.inputs.volume_nifti import NIFTI_SUFFIXES
 
-__all__ = ["VolumeFile", "VolumeListing", "find_brain_masks", "find_volumes", "holds_volumes", "stem_of"]
+__all__ = ["VolumeFile", "VolumeListing", "files_below", "find_brain_masks", "find_volumes", "holds_volumes", "stem_of"]
 
 _MASK_NAME = re.compile(r"(^|[_\-. ])(mask|masks|seg|dseg|probseg|label|labels|lesion|roi)$", re.IGNORECASE)
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|run|acq|rec|ce|echo|part)-([a-zA-Z0-9]+)")
@@ -73,7 +73,7 @@ def find_volumes(folder: Path, modality: str | None = None) -> VolumeListing:
 def holds_volumes(folder: Path) -> bool:
     """Whether some file below is a volume, or looks like one: enough to say what kind of folder it is."""
     return folder.is_dir() and any(
-        file.name.lower().endswith(NIFTI_SUFFIXES) or is_dicom(file) for file in _walk(folder)
+        file.name.lower().endswith(NIFTI_SUFFIXES) or is_dicom(file) for file in files_below(folder)
     )
 
 
@@ -82,7 +82,7 @@ def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
     name, with or without ``_mask`` or ``_brain_mask`` behind it. Raises ``InputError`` if it fits none of them."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {str(folder)!r}. Give the folder that holds the brain masks.")
-    masks = [file for file in _walk(folder) if file.name.lower().endswith(NIFTI_SUFFIXES)]
+    masks = [file for file in files_below(folder) if file.name.lower().endswith(NIFTI_SUFFIXES)]
     by_path = {file.relative_to(folder).as_posix(): file for file in masks}
     by_stem: dict[str, list[Path]] = {}
     for file in masks:
@@ -118,7 +118,7 @@ def _plain(folder: Path) -> VolumeListing:
     found: list[VolumeFile] = []
     masks = 0
     by_folder: dict[Path, list[Path]] = {}
-    for file in _walk(folder):
+    for file in files_below(folder):
         if not file.name.lower().endswith(NIFTI_SUFFIXES):
             if file.suffix.lower() in {".dcm", ".ima", ""} or file.suffix[1:].isdecimal():
                 by_folder.setdefault(file.parent, []).append(file)
@@ -143,7 +143,7 @@ def _bids(folder: Path, modality: str | None) -> VolumeListing:
     """sub-*/[ses-*/]anat/*_<suffix>.nii.gz, with brain masks from beside them or from derivatives/."""
     found: list[VolumeFile] = []
     brains: dict[tuple[str, str], list[Path]] = {}
-    for file in _walk(folder):
+    for file in files_below(folder):
         if not file.name.lower().endswith(NIFTI_SUFFIXES):
             continue
         stem, parts = stem_of(file.name), file.relative_to(folder).parts
@@ -182,7 +182,7 @@ def _counted(kinds: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(kinds.items()))
 
 
-def _walk(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """All files below, without hidden ones and earlier runs (whose maps are volumes too); links to folders are not
     followed: they can lead in circles."""
     files: list[Path] = []

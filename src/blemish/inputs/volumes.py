@@ -7,7 +7,9 @@ The door of the volume files beside this one: ``volume_layouts`` lists, ``volume
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volume_masks import BrainMask, brain_mask
 from blemish.inputs.volume_nifti import read_nifti
 
-__all__ = ["Volume", "clipped", "read_brain", "read_volume", "same_grid"]
+__all__ = ["Volume", "clipped", "digest", "read_brain", "read_mask_on", "read_volume", "same_grid"]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -63,6 +65,15 @@ def read_volume(file: VolumeFile, axes: str | None = None) -> Volume:
     return Volume(values, geometry, sha256, modality)
 
 
+def digest(file: VolumeFile) -> str:
+    """``Volume.sha256`` without decoding it. Raises ``UnreadablePhoto`` if it is not there any more."""
+    try:
+        each = [hashlib.sha256(one.read_bytes()).hexdigest() for one in file.files]
+    except OSError as error:
+        raise UnreadablePhoto(f"it cannot be read any more ({error.strerror})") from error
+    return hashlib.sha256("".join(sorted(each)).encode()).hexdigest() if file.is_series else each[0]
+
+
 def read_brain(file: VolumeFile, volume: Volume, *, cut: float = 0.05, floor: float = 0.5) -> BrainMask:
     """The brain of a volume, (X, Y, Z) in RAS order: its given mask (above 0), or one made from the voxels.
 
@@ -71,26 +82,32 @@ def read_brain(file: VolumeFile, volume: Volume, *, cut: float = 0.05, floor: fl
     if file.brain is None:
         return brain_mask(volume.values, cut=cut, floor=floor)
     try:
-        stored, geometry, _ = read_nifti(file.brain)
+        inside = read_mask_on(file.brain, volume.geometry)
     except UnreadablePhoto as reason:
         raise UnreadablePhoto(f"its mask: {reason}") from reason
-    if not same_grid(geometry, volume.geometry):
-        raise UnreadablePhoto(
-            f"its mask is of another grid ({_said(geometry)}; the volume is {_said(volume.geometry)}); "
-            "resample the mask to the volume"
-        )
-    inside = np.ascontiguousarray(geometry.to_ras(stored) > 0)
     if not inside.any():
         raise UnreadablePhoto("its mask is empty")
     return BrainMask(inside, "given")
 
 
+def read_mask_on(file: Path, volume: Geometry) -> Bools:
+    """A NIfTI mask (above 0) of a volume with this geometry, (X, Y, Z) in RAS order. Raises ``UnreadablePhoto`` if it
+    cannot be read or lies on another grid."""
+    stored, geometry, _ = read_nifti(file)
+    if not same_grid(geometry, volume):
+        raise UnreadablePhoto(
+            f"of another grid ({_said(geometry)}; the volume is {_said(volume)}); resample the mask to the volume"
+        )
+    return np.ascontiguousarray(geometry.to_ras(stored) > 0)
+
+
 def same_grid(one: Geometry, other: Geometry) -> bool:
-    """Whether voxels of equal place coincide in space: equal shape, and corners less than 0.01 voxels apart."""
-    if one.shape != other.shape:
+    """Whether voxels of equal place coincide in space once both are in RAS order, whichever way they are stored: equal
+    shape, and corners less than 0.01 voxels apart."""
+    if one.ras_shape != other.ras_shape:
         return False
-    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*one.shape, 1]
-    apart = np.abs(corners @ (one.affine - other.affine).T).max()
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*one.ras_shape, 1]
+    apart = np.abs(corners @ (one.ras_affine - other.ras_affine).T).max()
     return bool(apart <= SAME_PLACE * min(one.spacing))
 
 

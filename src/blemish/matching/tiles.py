@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import torch
 
 from blemish.matching.pairs import Matcher, Operands, Precision, choose_precision, index_type, operand_bytes, operands
 
-__all__ = ["Tile", "TileMatches", "match_tile", "tile_bytes", "tiles"]
+__all__ = ["Tile", "TileMatches", "in_threads", "match_tile", "tile_bytes", "tiles"]
 
 Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.intp]
@@ -107,7 +107,7 @@ def match_tile(
     on_right = on_left if right is None else operands(right, precision)
     found = TileMatches.empty(pairs, left.shape[1])
     rows = np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(pairs[:, 0])) + 1)
-    _in_threads(rows, lambda: _Worker(on_left, on_right, found, precision, progress), min(threads, len(rows)))
+    in_threads(rows, lambda: _Worker(on_left, on_right, found, precision, progress), min(threads, len(rows)))
     return found
 
 
@@ -139,9 +139,17 @@ class _Worker:
         self._progress(len(row))
 
 
-def _in_threads(rows: list[Ints], make: Callable[[], _Worker], threads: int) -> None:
-    """Every row is run by one of the threads. One thread a core, each multiplying on its own, beats one product spread
-    over all cores: no barrier."""
+class Worker(Protocol):
+    """What one thread works with."""
+
+    def run(self, row: Ints, stop: threading.Event) -> None:
+        """Match the pairs ``row``; no more of them once ``stop`` is set."""
+        ...
+
+
+def in_threads(rows: list[Ints], make: Callable[[], Worker], threads: int) -> None:
+    """Every row of pairs is run by one of the threads. One thread a core, each multiplying on its own, beats one
+    product spread over all cores: no barrier."""
     stop = threading.Event()
     waiting = iter(rows)
     take = threading.Lock()

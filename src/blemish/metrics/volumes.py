@@ -16,7 +16,7 @@ import numpy.typing as npt
 from blemish.metrics.pixels import PixelCounts, pixel_counts
 from blemish.metrics.ranking import Counts, Undefined, f1_max_of
 
-__all__ = ["Candidates", "best_dice", "candidates", "detection_rate", "dice", "voxel_counts"]
+__all__ = ["Agreement", "Candidates", "agreement", "best_dice", "candidates", "detection_rate", "dice", "voxel_counts"]
 
 Float64 = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
@@ -62,6 +62,37 @@ def dice(predicted: Array, truth: Array) -> float:
     if not total:
         raise Undefined("neither the mask nor the truth holds anything")
     return float(2 * int((p & t).sum()) / total)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A mask beside the truth of one volume. In voxels: what is ``marked``, what is ``drawn`` in the truth, ``both``.
+    ``found``: of the truth's ``lesions`` those that the mask touches; ``false``: its pieces that touch none."""
+
+    marked: int
+    drawn: int
+    both: int
+    lesions: int
+    found: int
+    false: int
+
+
+def agreement(marked: Array, truth: Array) -> Agreement:
+    """Two masks (X, Y, Z) of one volume, each above 0; pieces touch by their corners too."""
+    from scipy import ndimage
+
+    m, t = np.asarray(marked) > 0, np.asarray(truth) > 0
+    pieces, count = ndimage.label(m, EVERYWHERE)
+    lesions, found = ndimage.label(t, EVERYWHERE)
+    both = m & t
+    return Agreement(
+        marked=int(m.sum()),
+        drawn=int(t.sum()),
+        both=int(both.sum()),
+        lesions=found,
+        found=len(np.unique(lesions[both])),
+        false=count - len(np.unique(pieces[both])),
+    )
 
 
 def candidates(anomaly_map: Array, truth: Array, brain: Array, *, apart: int = APART, reach: int = REACH) -> Candidates:

@@ -17,7 +17,7 @@ from blemish.evaluation import Evaluation, evaluate
 from blemish.progress import Advance, Progress
 from blemish.published.numbers import METRICS, Accepted, Published, check_name, class_key, data_set, published
 from blemish.published.provenance import class_of, made, suggestion
-from blemish.run_folder import read_manifest
+from blemish.run_folder import of_volumes, read_manifest
 
 __all__ = ["ClassRow", "ClassTable", "Comparison", "Gap", "evaluate_classes"]
 
@@ -129,6 +129,11 @@ def evaluate_classes(
     if compare_with:
         check_name(compare_with)
     manifests = {run: read_manifest(run) for run in runs}
+    if any(map(of_volumes, manifests.values())) and (len(runs) > 1 or compare_with or data):
+        raise InputError(
+            "A run of volumes is evaluated by itself: give one run, without --published and --data. No numbers that "
+            "others have reached on volumes are kept here."
+        )
     of_class = _runs_by_class(runs, manifests)
     truths = _truths(truth, list(of_class))
     asked = data_set(of_class, data) if compare_with or data else None
@@ -186,7 +191,7 @@ def _truths(truth: Path, classes: Sequence[str]) -> dict[str, Path]:
 
 def _values(found: Evaluation) -> Values:
     by_name = {row.metric: row.value for row in found.rows}
-    return tuple(None if (value := by_name[name]) is None else 100 * value for name in METRICS)
+    return tuple(None if (value := by_name.get(name)) is None else 100 * value for name in METRICS)
 
 
 def _mean(rows: Sequence[Values]) -> Values:

@@ -37,20 +37,22 @@ class Line:
         return self.scale * np.asarray(distances, dtype=np.float64) + self.offset
 
 
-def line_through(frozen: npt.ArrayLike, batch: npt.ArrayLike) -> Line:
+def line_through(frozen: npt.ArrayLike, batch: npt.ArrayLike, *, through_zero: bool = False) -> Line:
     """The line that lays the quantiles of ``frozen: (B,)`` on those of ``batch: (B,)``, scores of the same photos, none
     of them compared with itself.
 
     Its slope is the median of those between any two of the quantiles .1 to .9 (Theil 1950, on quantiles instead of
     photos): a tenth of the photos at either end can score whatever they like, and noise in the frozen scores does not
-    flatten it, as it does a regression, after which fewer photos would exceed the batch's threshold. Raises
-    ``ConfigError`` if there are no pairs of numbers."""
+    flatten it, as it does a regression, after which fewer photos would exceed the batch's threshold.
+
+    ``through_zero``: for scores of which 0 means the same in both; only middles are laid on each other, as they are
+    with fewer than ten photos. Raises ``ConfigError`` if there are no pairs of numbers."""
     x, y = np.asarray(frozen, dtype=np.float64), np.asarray(batch, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1 or not len(x) or not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ConfigError(
             f"A detector is put on the batch's scale by two finite scores a photo; received {x.shape} and {y.shape}."
         )
-    if len(x) < FEWEST:
+    if len(x) < FEWEST or through_zero:
         middle = float(np.median(x)), float(np.median(y))
         # a score next to nothing says as little of the scale as none, and dividing by it would overflow
         return _line(middle[1] / middle[0] if min(middle) > EQUAL else 1.0, x, y)

@@ -126,19 +126,18 @@ class Resemblance:
     photos: npt.NDArray[np.intp]
     margin: float
 
-    @property
-    def sentence(self) -> str:
-        """What a user is told."""
-        count = len(self.photos)
+    def sentence(self, unit: str = "photo") -> str:
+        """What a user is told; ``unit``: what one is called."""
+        count, sound = len(self.photos), "sound surface" if unit == "photo" else "sound tissue"
         if not count:
-            return "No other photo shows anything that looks more like this defect than like sound surface."
+            return f"No other {unit} shows anything that looks more like this defect than like {sound}."
         if self.margin > 0:
             return (
-                "What was marked also looks like sound surface, so only what is clearly liker to it is raised: "
-                "mark the flaw more tightly if good photos move up."
+                f"What was marked also looks like {sound}, so only what is clearly liker to it is raised: "
+                f"mark the flaw more tightly if good {unit}s move up."
             )
-        have = "other photo has" if count == 1 else "other photos have"
-        return f"{count} {have} a place that is more like this defect than like a typical photo."
+        have = f"other {unit} has" if count == 1 else f"other {unit}s have"
+        return f"{count} {have} a place that is more like this defect than like a typical {unit}."
 
 
 def resemblance(nearer: Float32) -> Resemblance:

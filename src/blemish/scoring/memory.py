@@ -40,7 +40,8 @@ class Memory:
 
     in which ``distance`` is the mean Euclidean distance to the ``k`` nearest normal tokens. Only a token that is nearer
     to a defect than to anything normal is raised, so a defect that resembles nothing in a photo changes nothing there.
-    ``margin``: what ordinary photos reach by chance, see ``defects.margin``.
+    ``margin``: what ordinary photos reach by chance, see ``defects.margin``. ``at: (M,)``: of a bank of volumes, the
+    cell of each normal token, see ``place_bank``.
     """
 
     normal: Float32
@@ -50,11 +51,17 @@ class Memory:
     offset: float = 0.0
     boost: float = 1.0
     margin: float = 0.0
+    at: npt.NDArray[np.int32] | None = None
 
     def map(self, tokens: Float32) -> Float32:
         """``tokens: (N, C)`` of unit length -> (N,), higher = more anomalous."""
-        to_defects = nearest(tokens, self.defects) if len(self.defects) else self.defects
-        return self.values(nearest(tokens, self.normal, self.k), to_defects)
+        return self.values(nearest(tokens, self.normal, self.k), self.to_defects(tokens))
+
+    def to_defects(self, tokens: Float32) -> Float32:
+        """(*grid) distances of ``tokens: (*grid, C)`` to the nearest defect; empty where there is none."""
+        if not len(self.defects):
+            return self.defects
+        return nearest(tokens.reshape(-1, tokens.shape[-1]), self.defects).reshape(tokens.shape[:-1])
 
     def values(self, distance: Float32, to_defects: Float32) -> Float32:
         """The same from distances of tokens to the bank and, unless empty, to the nearest defect; in their shape."""

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from blemish.errors import BlemishError, RunError
-from blemish.service import login, schemas
+from blemish.service import answers, login
 from blemish.service.events import Events
 from blemish.service.guard import Guard, Rate
 from blemish.service.jobs import Jobs
@@ -84,7 +84,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,  # their pages come from a network
         redoc_url=None,
-        responses={status: {"model": schemas.Problem, **words} for status, words in REFUSALS.items()},
+        responses={status: {"model": answers.Problem, **words} for status, words in REFUSALS.items()},
         generate_unique_id_function=_operation,
         separate_input_output_schemas=False,
     )
@@ -96,7 +96,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     app.add_exception_handler(BlemishError, _cannot)
     app.add_exception_handler(SQLAlchemyError, _no_database)
 
-    @app.get("/api/health", response_model=schemas.Health, tags=["service"])
+    @app.get("/api/health", response_model=answers.Health, tags=["service"])
     async def health() -> Any:
         """Whether the service answers; needs no token."""
         return {"blemish": version("blemish"), "status": "ok"}

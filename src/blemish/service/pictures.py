@@ -20,9 +20,9 @@ from blemish.inputs.images import PhotoFile, read_photo
 from blemish.paths import RUN_CACHE
 from blemish.result import Float32
 from blemish.service.shelf import RunView
+from blemish.service.volumes import slices_of
 from blemish.sinks.colours import heat
 from blemish.sinks.embedded import between_tokens, jpeg
-from blemish.sinks.slices import three_planes
 from blemish.whole_file import write_whole
 
 __all__ = ["heat_png", "picture"]
@@ -87,11 +87,7 @@ def _slices(view: RunView, path: str, kept: Path) -> bytes:
         return file.read_bytes()
     except OSError:
         pass
-    native = volumes.by_path[path]
-    scores = native.scores(np.asarray(view.result.maps.grid(path)))
-    x, y, z = (int(at) for at in np.unravel_index(int(scores.argmax()), scores.shape))
-    spacing = np.linalg.norm(native.geometry.ras_affine[:3, :3], axis=0)
-    uri = three_planes(native.values(), view.result.scale.apply(scores), spacing, (x, y, z))
+    uri = slices_of(volumes.by_path[path], np.asarray(view.result.maps.grid(path)), view.result.scale)
     data = base64.b64decode(uri.partition(",")[2])
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, lambda stream: stream.write(data))

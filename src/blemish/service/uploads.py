@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from zipfile import BadZipFile, LargeZipFile, ZipFile, ZipInfo, is_zipfile
 
 from blemish.errors import UnreadablePhoto
@@ -34,16 +34,16 @@ LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 @dataclass
 class Intake:
-    """What one request brings into ``folder``. ``files`` and ``bytes``: what the folder holds, counted along."""
+    """What one request brings into ``folder``. ``files`` and ``size``, in bytes: of the folder, counted along."""
 
     folder: Path
     limits: Limits
     files: int
-    bytes: int
+    size: int
     accepted: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, name: str, source: BinaryIO) -> None:
+    def add(self, name: str, source: IO[bytes]) -> None:
         """One file, or an archive of files."""
         if name.lower().endswith(".zip"):
             self._unpack(name, source)
@@ -54,7 +54,7 @@ class Intake:
         if len(self.refused) < LISTED:
             self.refused.append(("".join(c if c.isprintable() else "?" for c in name[:300]), reason))
 
-    def _take(self, name: str, source: BinaryIO, most: int) -> int:
+    def _take(self, name: str, source: IO[bytes], most: int) -> int:
         """Bytes that were written; 0 if it was refused."""
         try:
             path = safe_path(name)
@@ -68,9 +68,11 @@ class Intake:
             self._refuse(name, str(error))
         except (BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # of an archive's entry
             self._refuse(name, f"cannot be unpacked: {error}")
+        except OSError as error:  # a folder of that name is a file, or the disk is full
+            self._refuse(name, f"cannot be written: {error.strerror or error}")
         return 0
 
-    def _write(self, name: str, place: Path, suffix: str, source: BinaryIO, most: int) -> int:
+    def _write(self, name: str, place: Path, suffix: str, source: IO[bytes], most: int) -> int:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(dir=self.folder, prefix=".arriving-", suffix=suffix)
         try:
@@ -80,7 +82,7 @@ class Intake:
                     size += len(chunk)
                     if size > most:
                         raise ValueError(f"larger than {most:,} bytes")
-                    if self.bytes + size > self.limits.dataset:
+                    if self.size + size > self.limits.dataset:
                         raise ValueError(f"a data set holds at most {self.limits.dataset:,} bytes")
                     out.write(chunk)
             _look(Path(unfinished), name, suffix, self.limits.pixels)
@@ -88,7 +90,7 @@ class Intake:
                 raise ValueError("another file of this name is there already")
             if not place.exists():
                 self.files += 1
-                self.bytes += size
+                self.size += size
             Path(unfinished).chmod(0o644)
             Path(unfinished).replace(place)
             self.accepted += 1
@@ -97,7 +99,7 @@ class Intake:
             with suppress(OSError):
                 Path(unfinished).unlink(missing_ok=True)
 
-    def _unpack(self, name: str, source: BinaryIO) -> None:
+    def _unpack(self, name: str, source: IO[bytes]) -> None:
         """Sizes that an archive states are checked first, since they are cheap, and not believed."""
         try:
             if not is_zipfile(source):
@@ -122,7 +124,7 @@ class Intake:
         most = min(self.limits.file, entry.file_size)
         try:
             with archive.open(entry) as source:
-                self._take(entry.filename, source, most)  # type: ignore[arg-type]
+                self._take(entry.filename, source, most)
         except (BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
             self._refuse(entry.filename, f"cannot be unpacked: {error}")
 
@@ -130,7 +132,7 @@ class Intake:
 class _Modest(io.RawIOBase):
     """An archive whose list of contents is read into memory only if it is as long as its files can need."""
 
-    def __init__(self, source: BinaryIO, most: int) -> None:
+    def __init__(self, source: IO[bytes], most: int) -> None:
         self._source, self._most = source, max(most, CHUNK)
 
     def read(self, size: int = -1) -> bytes:

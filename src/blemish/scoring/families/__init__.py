@@ -18,7 +18,7 @@ from blemish.config import FamilyConfig
 from blemish.scoring.families import published
 from blemish.scoring.families.carriers import Carriers, carriers
 from blemish.scoring.families.completion import complete
-from blemish.scoring.families.evidence import Evidence, distinct, fence_of, question, weigh
+from blemish.scoring.families.evidence import MANY_FIRM, Evidence, distinct, fence_of, question, weigh
 from blemish.scoring.families.family import MOST, Bools, Community, FoundFamily, Ints, Pass, Search
 from blemish.scoring.families.grids import grown, on_grid
 from blemish.scoring.families.refine import Alternatives, Level, family_map, find_alternatives
@@ -72,6 +72,8 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
     for number, one in enumerate(passes):
         found, between, bounds[number] = candidates(one, config)
         links += between
+        if one.aligned:  # of a dozen volumes a single one votes: a carrier that was missed would speak for the family
+            found = complete(one, found)
         convincing = []
         for candidate, evidence in zip(found, weigh(one, found), strict=True):
             fence = fence_of(len(candidate.members), several, config)
@@ -81,7 +83,8 @@ def _find(passes: Sequence[Pass], config: FamilyConfig) -> Search:
                 convincing.append((candidate, evidence))
             size, density = len(candidate.members), candidate.density
             communities.append(Community(size, density, evidence.beyond_batch, fence, convinces))
-        completed = complete(one, [candidate for candidate, _ in convincing])
+        completed = [candidate for candidate, _ in convincing]
+        completed = completed if one.aligned else complete(one, completed)
         accepted += [(number, whole, evidence) for whole, (_, evidence) in zip(completed, convincing, strict=True)]
     witnesses = 2 if several else 1  # what one layer of many sees alone is more often its own peculiarity
     groups = [
@@ -125,13 +128,15 @@ def _join(
     members = np.unique(np.concatenate([candidate.members for _, candidate, _ in group]))
     tokens = tuple(_excluded(passes, target, members, group) for target in range(len(passes)))
     best = max(group, key=lambda entry: entry[2].beyond_batch)
+    strength, fence = best[2].beyond_batch, fence_of(len(best[1].members), len(passes) > 2, config)
+    # a third of a dozen volumes is four: their evidence is relative to their place, where a variant would be usual
     return FoundFamily(
         members=members,
         tokens=tokens,
         density=best[1].density,
-        strength=best[2].beyond_batch,
-        fence=fence_of(len(best[1].members), len(passes) > 2, config),
-        question=question(members, tokens[0], passes[0].images, best[2].beyond_batch),
+        strength=strength,
+        fence=fence,
+        question=question(members, tokens[0], passes[0].images, strength, fence if passes[0].aligned else MANY_FIRM),
         beyond_place=best[2].beyond_place,
     )
 

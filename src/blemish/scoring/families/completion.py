@@ -14,7 +14,7 @@ from blemish.scoring.families.evidence import VOTES, isolation_without
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
 from blemish.scoring.families.links import FLOOR
 from blemish.scoring.families.regions import Candidate
-from blemish.scoring.mutual import neighbours
+from blemish.scoring.mutual import mean_of_smallest, neighbours
 
 __all__ = ["complete"]
 
@@ -28,6 +28,8 @@ def complete(one: Pass, found: Sequence[Candidate]) -> list[Candidate]:
     """Each candidate with the tokens and photos that match it, in one sweep over the distances of a pass."""
     if not found:
         return []
+    if one.aligned:
+        found = [_agreeing(one, candidate) for candidate in found]
     bounds = [_bound(one, candidate) for candidate in found]
     grown: list[list[Bools]] = [[] for _ in found]
     for i in range(one.images):
@@ -36,6 +38,18 @@ def complete(one: Pass, found: Sequence[Candidate]) -> list[Candidate]:
             joining = _joining(i, row, index.astype(np.intp), candidate, bounds[at])
             grown[at].append(joining if one.inside is None else joining & one.inside[i])
     return [_with(candidate, np.stack(tokens)) for candidate, tokens in zip(found, grown, strict=True)]
+
+
+def _agreeing(one: Pass, candidate: Candidate) -> Candidate:
+    """The tokens whose nearest in most of the other members are the family's own. A region of a brain may hold half of
+    the folds around a lesion, which no other member shares, and they would speak louder than the lesion."""
+    tokens = candidate.tokens.copy()
+    for at, i in enumerate(candidate.members):
+        others = np.delete(np.arange(len(candidate.members)), at)
+        index = one.matches.index(int(i))[candidate.members[others]].astype(np.intp)
+        tokens[at] &= np.take_along_axis(candidate.tokens[others], index, axis=1).mean(axis=0) >= SUPPORT
+    shown = tokens.any(axis=1)
+    return Candidate(candidate.members[shown], tokens[shown], candidate.density) if shown.sum() > 1 else candidate
 
 
 def _bound(one: Pass, candidate: Candidate) -> float:
@@ -51,12 +65,23 @@ def _bound(one: Pass, candidate: Candidate) -> float:
         if len(compared):
             inside.append(np.median(row[compared], axis=0))
         if len(compared) < one.references:
-            outside.append(isolation_without(row, candidate.members, k))
+            outside.append(_outside(row, candidate.members, k, one))
     if not inside or not outside:
         return 0.0
     near = max(float(np.median(np.concatenate(inside))), FLOOR)
     far = max(float(np.median(np.concatenate(outside))), FLOOR)
     return float(np.sqrt(near * far)) if far > TIGHT * near else 0.0
+
+
+def _outside(row: Float32, members: Ints, k: int, one: Pass) -> Float32:
+    """(n,) how far a member's tokens are from the others. In aligned volumes, which are few, the nearest of these is
+    not asked: it may be a carrier that was missed."""
+    if not one.aligned:
+        return isolation_without(row, members, k)
+    others = np.delete(row, members, axis=0)
+    if len(others) < 2:
+        return mean_of_smallest(others, len(others))
+    return (2 * mean_of_smallest(others, 2) - mean_of_smallest(others, 1)).astype(np.float32)
 
 
 def _joining(i: int, row: Float32, index: Ints, candidate: Candidate, bound: float) -> Bools:

@@ -43,6 +43,7 @@ __all__ = [
 VOTES = 0.1  # share of the photos whose distances are averaged; with more, everything looks alike
 SAMPLE = 20_000  # tokens from which the batch's own distances are read off
 BATCH_SHARE, PLACE_SHARE = 0.95, 0.75  # of all tokens; of the other photos, some of which may be flawed there too
+CORE = 0.75  # quantile of a member's tokens that stands for it in aligned volumes
 NEAR = 0.1  # share of the batch: the photos nearest to one after its copies
 COPY = 0.35  # share of the distance to those below which two photos show the same part again
 LARGE, HUGE = 0.2, 0.4  # shares of the batch from which a minority is not certain to be one
@@ -84,6 +85,11 @@ def weigh(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
             else:
                 shifted = _shifted(_prefix_sums(row[:, places[at]]), m, k, one.references)
                 others[at].append(log_distances(_counted(shifted, one, i, places[at])))
+    if one.aligned:
+        return [
+            _beyond_usual(candidate, log_distances(batch[at]), places[at], np.stack(others[at]), own[at])
+            for at, candidate in enumerate(found)
+        ]
     evidence = []
     for at, candidate in enumerate(found):
         known = np.concatenate(own[at])
@@ -101,6 +107,31 @@ def weigh(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
         beyond_place = float(np.exp(isolated - usual @ weights / weights.sum())) if weights.any() else 0.0
         evidence.append(Evidence(float(np.exp(isolated - high)), beyond_place))
     return evidence
+
+
+def _beyond_usual(
+    candidate: Candidate, batch: Float32, places: Ints, others: Float32, own: Sequence[Float32]
+) -> Evidence:
+    """Evidence where a place means the same in every volume, in ratios to the usual one at each place: folds are hard
+    to match in all brains, and further from each other than a lesion in plain tissue is from anything.
+
+    Logarithms of isolations: ``batch`` (B, S) of sampled tokens, ``others`` (n, P) of the volumes outside at
+    ``places`` (P,), ``own`` of the tokens of each member. A lesion's core counts, its upper quarter, since the tokens
+    around see a part of it."""
+    outside = np.delete(batch, candidate.members, axis=0)
+    high = median(quantile(batch - median(outside, axis=0), BATCH_SHARE, axis=1))
+    middle, most = median(others, axis=0), usual_of(others)
+    cores = []
+    for logs, tokens in zip(own, candidate.tokens, strict=True):
+        at = np.searchsorted(places, np.flatnonzero(tokens))
+        over = logs - np.stack([middle[at], most[at]])
+        over = over[:, np.isfinite(over).all(axis=0)]
+        if over.size:
+            cores.append(np.quantile(over, CORE, axis=1))
+    if not cores:
+        return Evidence(0.0, 0.0)
+    isolated, beyond = np.median(cores, axis=0)
+    return Evidence(float(np.exp(isolated - high)), float(np.exp(beyond)))
 
 
 def isolation(one: Pass, m: int) -> Float32:
@@ -208,18 +239,18 @@ def different(members: Ints, apart: Callable[[int], Float32], beyond: int) -> in
     return len(kept)
 
 
-def question(members: Ints, tokens: Bools, images: int, strength: float) -> str:
+def question(members: Ints, tokens: Bools, images: int, strength: float, many_firm: float = MANY_FIRM) -> str:
     """Why a family should be asked about rather than decided, or "".
 
     The rule rests on flaws being rarer than what is right. A look that many photos have, or one that covers the part,
     may be a variant that is merely less frequent than another; unless it is far from everything, the batch alone
-    cannot tell."""
+    cannot tell. ``many_firm``: strength from which a look on many photos is no mere variation."""
     share, cover = len(members) / images, float(tokens.mean())
     if share > HUGE:
         return f"it is on {share:.0%} of the photos, too many to be sure that it is the exception"
     if share > LARGE and (cover > WHOLE or (cover > PART and strength < PART_FIRM)):
         return f"it covers {cover:.0%} of the picture on {share:.0%} of the photos, as a variant would"
-    if share > LARGE and strength < MANY_FIRM:
+    if share > LARGE and strength < many_firm:
         return f"it is on {share:.0%} of the photos and not very unlike the others, as a variant would be"
     if cover > WHOLE and strength < PART_FIRM:
         return f"it covers {cover:.0%} of the picture and is not very unlike the others, as a variant would be"

@@ -81,6 +81,11 @@ class Pass:
     def screened(self) -> bool:
         return self.references < self.images - 1
 
+    @property
+    def aligned(self) -> bool:
+        """Whether a place means the same in all of them: tokens were compared near their own only."""
+        return self.radius is not None
+
     def compared(self, image: int) -> Bools:
         """(B,) the photos that ``image`` was compared with."""
         return np.asarray(np.isfinite(self.matches.row(image)[:, 0]))

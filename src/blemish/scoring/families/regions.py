@@ -19,7 +19,7 @@ import numpy.typing as npt
 from blemish.config import FamilyConfig
 from blemish.scoring.families.communities import leiden
 from blemish.scoring.families.family import Bools, Float32, Ints, Pass
-from blemish.scoring.families.grids import inner, touching
+from blemish.scoring.families.grids import inner, joined
 from blemish.scoring.families.known import median, quantile
 from blemish.scoring.families.links import FLOOR, rank_of
 
@@ -110,7 +110,7 @@ def _label(suspicious: Bools, grid: tuple[int, ...]) -> tuple[npt.NDArray[np.int
     regions = np.zeros(suspicious.shape, dtype=np.int32)
     owners = [-1]
     for i in np.flatnonzero(suspicious.any(axis=1)):
-        labels, count = ndimage.label(suspicious[i].reshape(grid), structure=touching(grid))
+        labels, count = ndimage.label(suspicious[i].reshape(grid), structure=joined(grid))
         regions[i] = np.where(labels > 0, labels + len(owners) - 1, 0).reshape(-1)
         owners += [int(i)] * count
     return regions, np.array(owners, dtype=np.intp)

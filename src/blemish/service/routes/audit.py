@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from blemish.service import schemas
+from blemish.service import answers
 from blemish.service.state import ServiceOf
 from blemish.service.workspace import ID
 
@@ -15,7 +15,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api", tags=["audit"])
 
 
-@router.get("/audit", response_model=list[schemas.AuditLine])
+@router.get("/audit", response_model=list[answers.AuditLine])
 def audit(
     service: ServiceOf,
     run: Annotated[str | None, Query(pattern=ID)] = None,

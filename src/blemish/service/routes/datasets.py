@@ -11,7 +11,7 @@ from fastapi import APIRouter, File, HTTPException, Query, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
 
 from blemish.errors import InputError
-from blemish.service import schemas
+from blemish.service import answers, asking
 from blemish.service.names import suffix_of
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
 from blemish.service.uploads import Intake, holds
@@ -25,7 +25,7 @@ LISTED = 2000  # folders of one folder
 router = APIRouter(prefix="/api", tags=["data sets"])
 
 
-@router.get("/limits", response_model=schemas.Limits)
+@router.get("/limits", response_model=answers.Limits)
 async def limits(service: ServiceOf) -> Any:
     """How much may be sent, and what of the server may be scanned."""
     known = service.config.limits
@@ -38,14 +38,14 @@ async def limits(service: ServiceOf) -> Any:
     }
 
 
-@router.get("/datasets", response_model=list[schemas.Dataset])
+@router.get("/datasets", response_model=list[answers.Dataset])
 def datasets(service: ServiceOf) -> Any:
     """The newest first."""
     return service.store.all("datasets")
 
 
-@router.post("/datasets", response_model=schemas.Dataset, status_code=201)
-async def new_dataset(asked: schemas.NewDataset, service: ServiceOf, who: Who) -> Any:
+@router.post("/datasets", response_model=answers.Dataset, status_code=201)
+async def new_dataset(asked: asking.NewDataset, service: ServiceOf, who: Who) -> Any:
     """An empty one, for files that are uploaded."""
     dataset = new_id()
     folder = service.workspace.files(dataset, asked.name)
@@ -53,14 +53,14 @@ async def new_dataset(asked: schemas.NewDataset, service: ServiceOf, who: Who) -
     return await _added(service, who, dataset, asked.name, "upload", folder)
 
 
-@router.post("/datasets/folder", response_model=schemas.Dataset, status_code=201)
-async def new_folder(asked: schemas.NewFolder, service: ServiceOf, who: Who) -> Any:
+@router.post("/datasets/folder", response_model=answers.Dataset, status_code=201)
+async def new_folder(asked: asking.NewFolder, service: ServiceOf, who: Who) -> Any:
     """A folder of the server, which is read where it is."""
     folder = await run_in_threadpool(_inside_roots, service, asked.path)
     return await _added(service, who, new_id(), folder.name or "root", "folder", folder)
 
 
-@router.get("/folders", response_model=schemas.Folders)
+@router.get("/folders", response_model=answers.Folders)
 def folders(service: ServiceOf, path: Annotated[str | None, Query(max_length=4096)] = None) -> Any:
     """Folders of the server that may be scanned: the allowed roots, or what lies in one of them."""
     if path is None:
@@ -81,12 +81,12 @@ def folders(service: ServiceOf, path: Annotated[str | None, Query(max_length=409
     }
 
 
-@router.get("/datasets/{dataset}", response_model=schemas.Dataset)
+@router.get("/datasets/{dataset}", response_model=answers.Dataset)
 def dataset(dataset: Id, service: ServiceOf) -> Any:
     return _one(service, dataset)
 
 
-@router.post("/datasets/{dataset}/files", response_model=schemas.Uploaded)
+@router.post("/datasets/{dataset}/files", response_model=answers.Uploaded)
 async def upload(dataset: Id, files: Annotated[list[UploadFile], File()], service: ServiceOf, who: Who) -> Any:
     """Photos or volumes, each under its path in the folder as file name; or a zip archive of them. What is refused is
     told with a reason and does not stop the others. The same file may be sent again."""

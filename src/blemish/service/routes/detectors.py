@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,18 +16,22 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
+from blemish.checked import Checked, CheckedVolume
 from blemish.errors import InputError, UnreadablePhoto
 from blemish.frozen import Detector
 from blemish.inputs.images import PhotoFile, probe
-from blemish.service import schemas
-from blemish.service.names import attachment, safe_path
+from blemish.result import RGB
+from blemish.service import answers
+from blemish.service.names import attachment, safe_path, suffix_of
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
+from blemish.service.volumes import slices_of
 from blemish.service.workspace import new_id, now
 from blemish.sinks.colours import heat
 from blemish.sinks.embedded import QUALITY, between_tokens, data_uri
 
 __all__ = ["Loaded", "router"]
 
+VOLUMES = (".nii", ".nii.gz")
 KEPT = 2  # detectors in memory
 LONGEST = 1024  # side of the picture in an answer, pixels
 
@@ -48,11 +53,12 @@ class Loaded:
             while len(self._detectors) > KEPT:
                 self._detectors.popitem(last=False)
             detector = self._detectors[file]
-            pixels = detector.read(photo)
-            checked = detector.judge(photo.path, pixels)
-        picture = Image.fromarray(pixels)
-        picture.thumbnail((LONGEST, LONGEST), reducing_gap=2.0)
-        layer = heat(detector.scale.apply(between_tokens(np.asarray(checked.grid))))
+            (taken,) = detector.files(photo.file)
+            seen = detector.read(replace(taken, path=photo.path))
+            checked = detector.judge(photo.path, seen)
+        shown = (
+            _of_volume(checked, detector) if isinstance(checked, CheckedVolume) else _of_photo(checked, seen, detector)
+        )
         return {
             "path": checked.path,
             "score": checked.score,
@@ -61,11 +67,7 @@ class Loaded:
             "low": detector.facts.unsure_low,
             "high": detector.facts.unsure_high,
             "note": checked.note,
-            "width": checked.shape[1],
-            "height": checked.shape[0],
-            "regions": [{name: getattr(one, name) for name in one.__slots__} for one in checked.regions],
-            "picture": data_uri(picture, "jpeg", quality=QUALITY),
-            "heat": data_uri(Image.fromarray(layer), "png"),
+            **shown,
         }
 
     def forget(self, file: Path) -> None:
@@ -73,13 +75,38 @@ class Loaded:
             self._detectors.pop(file, None)
 
 
-@router.get("/detectors", response_model=list[schemas.Detector])
+def _of_photo(checked: Checked, pixels: RGB, detector: Detector) -> dict[str, Any]:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((LONGEST, LONGEST), reducing_gap=2.0)
+    layer = heat(detector.scale.apply(between_tokens(np.asarray(checked.grid))))
+    return {
+        "width": checked.shape[1],
+        "height": checked.shape[0],
+        "regions": [{name: getattr(one, name) for name in one.__slots__} for one in checked.regions],
+        "lesions": [],
+        "picture": data_uri(picture, "jpeg", quality=QUALITY),
+        "heat": data_uri(Image.fromarray(layer), "png"),
+    }
+
+
+def _of_volume(checked: CheckedVolume, detector: Detector) -> dict[str, Any]:
+    return {
+        "width": checked.shape[0],
+        "height": checked.shape[1],
+        "regions": [],
+        "lesions": [{name: getattr(one, name) for name in one.__slots__} for one in checked.lesions],
+        "picture": slices_of(checked.native, checked.grid, detector.scale),
+        "heat": "",
+    }
+
+
+@router.get("/detectors", response_model=list[answers.Detector])
 def detectors(service: ServiceOf) -> Any:
     """The newest first."""
     return service.store.all("detectors")
 
 
-@router.post("/runs/{run}/freeze", response_model=schemas.Detector, status_code=201)
+@router.post("/runs/{run}/freeze", response_model=answers.Detector, status_code=201)
 async def freeze(run: Id, service: ServiceOf, who: Who) -> Any:
     """Make a detector of the run as it is judged now; takes as long as its photos are read once more."""
     await service.view(run)
@@ -104,9 +131,9 @@ async def freeze(run: Id, service: ServiceOf, who: Who) -> Any:
     return facts
 
 
-@router.post("/detectors/{detector}/check", response_model=schemas.Checked)
+@router.post("/detectors/{detector}/check", response_model=answers.Checked)
 async def check(detector: Id, file: Annotated[UploadFile, File()], request: Request, service: ServiceOf) -> Any:
-    """Judge one photo. It is not kept. The score is the one that ``blemish check`` gives."""
+    """Judge one photo, or one volume as NIfTI. It is not kept. The score is the one that ``blemish check`` gives."""
     await run_in_threadpool(_one, service, detector)
     loaded: Loaded = request.app.state.loaded
     return await run_in_threadpool(_checked, service, loaded, service.workspace.detector(detector), file)
@@ -147,18 +174,20 @@ def _checked(service: Service, loaded: Loaded, detector: Path, file: UploadFile)
         name = safe_path(file.filename or "photo").name
     except ValueError as error:
         raise InputError(f"The photo's name cannot be used: {error}. Send it under another.") from error
-    with tempfile.NamedTemporaryFile(dir=service.workspace.scratch, suffix=Path(name).suffix) as kept:
+    with tempfile.NamedTemporaryFile(dir=service.workspace.scratch, suffix=suffix_of(name)) as kept:
         shutil.copyfileobj(file.file, kept)
         kept.flush()
         photo = PhotoFile(name, Path(kept.name))
         try:
-            header = probe(photo)
-            if header.width * header.height > service.config.limits.pixels:
-                raise UnreadablePhoto(f"too many pixels ({header.width} x {header.height})")
+            if suffix_of(name) not in VOLUMES:
+                header = probe(photo)
+                if header.width * header.height > service.config.limits.pixels:
+                    raise UnreadablePhoto(f"too many pixels ({header.width} x {header.height})")
             return loaded.judge(detector, photo)
         except UnreadablePhoto as error:
             raise HTTPException(
-                422, f"{name!r} cannot be read: {error}. Send a JPEG, PNG, BMP, WebP or TIFF."
+                422,
+                f"{name!r} cannot be read: {error}. Send a JPEG, PNG, BMP, WebP or TIFF, or of volumes NIfTI.",
             ) from error
         except InputError as error:
             raise HTTPException(422, f"{name!r} cannot be judged: {error}.") from error

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from blemish.deciding import decide
 from blemish.result import Family
-from blemish.service import schemas
+from blemish.service import asking, findings
 from blemish.service.routes.runs import summary_of
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, ServiceOf, Who, missing
@@ -26,18 +26,18 @@ PLACE_DIGITS = 3
 router = APIRouter(prefix="/api/runs/{run}/families", tags=["families"])
 
 
-@router.get("", response_model=list[schemas.FamilyFound])
+@router.get("", response_model=list[findings.FamilyFound])
 async def families(run: Id, service: ServiceOf) -> Response:
     """The strongest evidence first."""
     view = await service.view(run)
     return Response(await run_in_threadpool(view.answer, "families", _all), media_type="application/json")
 
 
-@router.put("/{number}", response_model=schemas.ResultSummary)
+@router.put("/{number}", response_model=findings.ResultSummary)
 async def say(
     run: Id,
     number: Annotated[int, fastapi.Path(ge=1, le=100_000)],
-    asked: schemas.FamilyWord,
+    asked: asking.FamilyWord,
     service: ServiceOf,
     who: Who,
 ) -> Any:

@@ -14,7 +14,7 @@ from blemish.errors import InputError
 from blemish.family_facts import excluded
 from blemish.result import Photo as PhotoFacts
 from blemish.reviewing import review
-from blemish.service import schemas
+from blemish.service import asking, findings
 from blemish.service.names import attachment
 from blemish.service.pictures import heat_png, picture
 from blemish.service.shelf import RunView
@@ -29,7 +29,7 @@ MOST = 5000  # rows of one answer
 router = APIRouter(prefix="/api/runs/{run}/photos", tags=["photos"])
 
 
-@router.get("", response_model=schemas.PhotosPage)
+@router.get("", response_model=findings.PhotosPage)
 async def photos(
     run: Id,
     service: ServiceOf,
@@ -47,15 +47,15 @@ async def photos(
     return Response(body, media_type="application/json")
 
 
-@router.get("/{pid}", response_model=schemas.PhotoDetail)
+@router.get("/{pid}", response_model=findings.PhotoDetail)
 async def photo(run: Id, pid: Photo, service: ServiceOf) -> Any:
     """One photo with its places and what these were nearest to."""
     view = await service.view(run)
     return await run_in_threadpool(_detail, view, _known(view, pid))
 
 
-@router.put("/{pid}/said", response_model=schemas.PhotoDetail)
-async def say(run: Id, pid: Photo, asked: schemas.Said, service: ServiceOf, who: Who) -> Any:
+@router.put("/{pid}/said", response_model=findings.PhotoDetail)
+async def say(run: Id, pid: Photo, asked: asking.Said, service: ServiceOf, who: Who) -> Any:
     """Say that the photo is good or a defect, or take back what was said (null). It is judged again at once; the other
     photos' calls and the threshold stay."""
     path = _known(await service.view(run), pid).path
@@ -70,7 +70,7 @@ async def say(run: Id, pid: Photo, asked: schemas.Said, service: ServiceOf, who:
 
 @router.get("/{pid}/picture", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
 async def picture_of(
-    run: Id, pid: Photo, service: ServiceOf, longest: schemas.Longest = schemas.Longest.LARGE
+    run: Id, pid: Photo, service: ServiceOf, longest: asking.Longest = asking.Longest.LARGE
 ) -> Response:
     """The photo as it was seen, upright, its longest side at most this many pixels; of a volume three slices."""
     view = await service.view(run)

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from blemish.config import ScanConfig, with_options
-from blemish.service import schemas
+from blemish.service import answers, asking, findings
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
 from blemish.service.workspace import new_id, now
@@ -22,15 +22,15 @@ __all__ = ["router", "summary_of"]
 router = APIRouter(prefix="/api", tags=["runs"])
 
 
-@router.get("/runs", response_model=list[schemas.Run])
+@router.get("/runs", response_model=list[answers.Run])
 def runs(service: ServiceOf, dataset: Annotated[str | None, Query(max_length=20)] = None) -> Any:
     """The newest first."""
     found = service.store.all("runs")
     return [_with_progress(service, run) for run in found if dataset in (None, run["dataset"])]
 
 
-@router.post("/runs", response_model=schemas.Run, status_code=201)
-async def new_run(asked: schemas.NewRun, service: ServiceOf, who: Who) -> Any:
+@router.post("/runs", response_model=answers.Run, status_code=201)
+async def new_run(asked: asking.NewRun, service: ServiceOf, who: Who) -> Any:
     """Queue a scan of a data set."""
     dataset = await run_in_threadpool(service.store.find, "datasets", asked.dataset)
     if dataset is None:
@@ -56,12 +56,12 @@ async def new_run(asked: schemas.NewRun, service: ServiceOf, who: Who) -> Any:
     return _with_progress(service, row)
 
 
-@router.get("/runs/{run}", response_model=schemas.Run)
+@router.get("/runs/{run}", response_model=answers.Run)
 async def run(run: Id, service: ServiceOf) -> Any:
     return _with_progress(service, await service.run(run))
 
 
-@router.post("/runs/{run}/cancel", response_model=schemas.Run)
+@router.post("/runs/{run}/cancel", response_model=answers.Run)
 async def cancel(run: Id, service: ServiceOf, who: Who) -> Any:
     """Stop a scan that waits or runs. What it has done is kept for a resumption."""
     found = await service.run(run)
@@ -71,7 +71,7 @@ async def cancel(run: Id, service: ServiceOf, who: Who) -> Any:
     return _with_progress(service, await service.run(run))
 
 
-@router.post("/runs/{run}/resume", response_model=schemas.Run)
+@router.post("/runs/{run}/resume", response_model=answers.Run)
 async def resume(run: Id, service: ServiceOf, who: Who) -> Any:
     """Queue a scan again that was cancelled or has failed; it goes on where it stopped."""
     found = await service.run(run)
@@ -115,7 +115,7 @@ async def events(run: Id, service: ServiceOf) -> StreamingResponse:
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-@router.get("/runs/{run}/result", response_model=schemas.ResultSummary)
+@router.get("/runs/{run}/result", response_model=findings.ResultSummary)
 async def result(run: Id, service: ServiceOf) -> Any:
     """What the run says, in short."""
     view, row = await service.view(run), await service.run(run)
@@ -152,7 +152,7 @@ def summary_of(view: RunView, run: str, name: str) -> dict[str, Any]:
     }
 
 
-def _settings(asked: schemas.ScanSettings) -> dict[str, Any]:
+def _settings(asked: asking.ScanSettings) -> dict[str, Any]:
     """Only what was said, checked as a scan checks it. Raises ``ConfigError``."""
     said = asked.model_dump(exclude_none=True)
     with_options(ScanConfig(), dict(said))

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from blemish.judgement import Interval, Stop
 from blemish.rejudging import rejudge
-from blemish.service import schemas
+from blemish.service import asking, findings
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, ServiceOf, Who
 from blemish.sinks.report import digits_of, histogram_of
@@ -22,14 +22,14 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/runs/{run}/verdict", tags=["verdict"])
 
 
-@router.get("", response_model=schemas.VerdictFound)
+@router.get("", response_model=findings.VerdictFound)
 async def verdict(run: Id, service: ServiceOf) -> Response:
     """The sentence for every threshold that separates other photos, worked out beforehand: a slider only shows it."""
     return await _answer(await service.view(run))
 
 
-@router.put("", response_model=schemas.VerdictFound)
-async def choose(run: Id, asked: schemas.VerdictSettings, service: ServiceOf, who: Who) -> Response:
+@router.put("", response_model=findings.VerdictFound)
+async def choose(run: Id, asked: asking.VerdictSettings, service: ServiceOf, who: Who) -> Response:
     """Another threshold: given, or by the share of defects or of false alarms; with none of the three the batch
     decides. Photos are judged again, not scored again."""
     said = asked.model_dump()
