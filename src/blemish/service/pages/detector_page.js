@@ -1,23 +1,17 @@
-// A detector: what it is made of, and one photo at a time judged by it.
+// A detector: what it is made of, and one photo or volume at a time judged by it.
 import { get, upload } from "./api.js";
 import { outline } from "./outlines.js";
 import { make } from "./dom.js";
 import { tried } from "./notices.js";
-import { bytes, fixed, moment } from "./words.js";
+import { bytes, fixed, moment, plural } from "./words.js";
 
 export async function detectorPage(main, id) {
   const detectors = await get("detectors");
   const detector = detectors.find((each) => each.id === id);
   if (!detector) throw new Error("There is no such detector. It may have been deleted; choose one on the start page.");
-  const input = make("input", {
-    type: "file",
-    accept: "image/*",
-    class: "visually-hidden",
-    tabindex: -1,
-    "aria-label": "One photo",
-  });
-  const choose = make("button", { type: "button", class: "primary" }, "Choose a photo");
-  const drop = make("div", { class: "drop" }, make("p", {}, "Drop one photo here, or ", choose), input);
+  const input = make("input", { type: "file", class: "visually-hidden", tabindex: -1, "aria-label": "One file" });
+  const choose = make("button", { type: "button", class: "primary" }, "Choose a file");
+  const drop = make("div", { class: "drop" }, make("p", {}, "Drop one photo or volume here, or ", choose), input);
   const shown = make("section", { class: "checked", "aria-live": "polite" });
   main.replaceChildren(
     make("h1", { class: "short" }, make("bdi", {}, detector.name)),
@@ -49,11 +43,16 @@ export async function detectorPage(main, id) {
 }
 
 function result(name, found) {
-  const photo = make(
-    "span",
-    { class: "photo", style: { "--aspect": found.width / found.height } },
-    make("img", { class: "picture", src: found.picture, alt: `Photo ${name}` }),
-    make("img", { class: "heat", src: found.heat, alt: "" }),
+  // Slices of a volume have their heat in them, and a size of their own.
+  const heat = found.heat ? make("img", { class: "heat", src: found.heat, alt: "" }) : null;
+  const picture = make("img", {
+    class: "picture",
+    src: found.picture,
+    alt: heat ? `Photo ${name}` : `Slices of ${name}`,
+  });
+  const photo = make("span", { class: "photo", style: { "--aspect": found.width / found.height } }, picture, heat);
+  picture.addEventListener("load", () =>
+    photo.style.setProperty("--aspect", picture.naturalWidth / picture.naturalHeight),
   );
   const boxes = found.regions.map((region) => [
     (100 * region.left) / found.width,
@@ -75,6 +74,7 @@ function result(name, found) {
         {},
         `Score ${fixed(found.score, 4)}; scores from ${fixed(found.low, 4)} to ${fixed(found.high, 4)} are unsure, above they are blemished.`,
       ),
+      found.lesions.length ? make("p", {}, `${plural(found.lesions.length, "place")} marked.`) : null,
       make("p", { class: "muted" }, found.note),
       make("p", { class: "path" }, make("bdi", {}, name)),
     ),

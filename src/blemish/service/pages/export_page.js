@@ -29,7 +29,7 @@ export function exportPage(main, run) {
     ),
   );
   const trail = make("table", { class: "rows trail" });
-  const detector = noun === "photo" ? freezing() : [];
+  const detector = freezing();
   main.replaceChildren(
     make("h1", { class: "short" }, "Take away"),
     make("p", { class: "lead" }, `As it stands now: ${run.result.sentence}`),
@@ -58,7 +58,7 @@ export function exportPage(main, run) {
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       button.disabled = true;
-      find(".told", form).textContent = "Looking through the photos again…";
+      find(".told", form).textContent = "Looking through them again…";
       const made = await tried(() => send("POST", `runs/${run.id}/freeze`));
       button.disabled = false;
       find(".told", form).textContent = "";
@@ -67,11 +67,11 @@ export function exportPage(main, run) {
       go({ run: null, view: null, detector: made.id });
     });
     return [
-      make("h2", {}, "A detector for single photos"),
+      make("h2", {}, `A detector for single ${noun}s`),
       make(
         "p",
         { class: "lead" },
-        "What these photos look like, kept in one file: it judges one new photo at a time, here or through the programming interface.",
+        `What these ${noun}s look like, in one file: it judges one new ${noun} at a time, here or asked by a program.`,
       ),
       form,
     ];
