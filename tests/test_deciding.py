@@ -101,7 +101,7 @@ def test_the_family_is_the_recurring_flaw(result: Result, recurring: set[str]) -
 
 def test_what_a_run_with_a_family_holds(fresh: Path, recurring: set[str]) -> None:
     assert {file.name for file in fresh.iterdir()} == {
-        *("cache", "diagnosis.json", "division.json", "families.json", "maps", "masks", "overlays"),
+        *("cache", "diagnosis.json", "division.json", "families.json", "maps", "masks", "nearest.npz", "overlays"),
         *("report.html", "results.csv", "results.jsonl", "run.json", "verdict"),
     }
     assert {path: row["family"] for path, row in rows_of(fresh).items()} == {
@@ -379,7 +379,7 @@ def test_a_file_of_the_user_in_the_run_is_not_swept_away(run: Path) -> None:
         (["1"], "--is defect, --is variant or --undo"),
         (["1", "--is", "defect", "--undo"], "--is defect, --is variant or --undo"),
         (["1", "--is", "sound"], "defect or variant; received 'sound'"),
-        (["one", "--undo"], "integer"),
+        (["one", "--undo"], "no scored photo 'one'"),
     ],
 )
 def test_wrong_usage(
@@ -402,7 +402,7 @@ def test_wrong_usage_from_python(run: Path, tmp_path: Path) -> None:
 
 def test_families_off(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     off = scan(made / "photos", CONFIG, families="off")
-    assert (off.families, off.diagnosis, list(off.keep)) == ((), None, ["verdict"])
+    assert (off.families, off.diagnosis, list(off.keep)) == ((), None, ["verdict", "nearest.npz"])
     run = save_result(off, tmp_path / "off")
     names = {file.name for file in run.iterdir()}
     assert "families.json" in names, "none were found is an answer"

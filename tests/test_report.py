@@ -255,7 +255,7 @@ def test_equal_scores_and_flat_maps(tmp_path: Path, value: float) -> None:
     ],
 )
 def test_the_histogram_holds_every_photo_between_round_numbers(scores: list[float]) -> None:
-    histogram = report._histogram(scores)
+    histogram = report.histogram_of(scores)
     assert sum(bar.count for bar in histogram.bars) == len(scores)
     counted = np.bincount([histogram.bar_of(score) for score in scores], minlength=len(histogram.bars))
     assert counted.tolist() == [bar.count for bar in histogram.bars]

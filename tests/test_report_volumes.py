@@ -67,7 +67,7 @@ def page_of(volumes: dict[str, Any], probe: str = "") -> str:
         "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
         f"script-src {hashes}; base-uri 'none'; form-action 'none'"
     )
-    style = "".join(source_of(name) for name in ("report.css", "report_verdict.css")) + str(volumes["style"])
+    style = "".join(source_of(name) for name in ("look.css", "verdict.css")) + str(volumes["style"])
     section = report._template("report_volumes.html").render(volumes=volumes)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Volumes</title>'
@@ -85,7 +85,7 @@ def opened(copy: str) -> Any:
 
 
 def test_niivue_is_what_its_package_holds() -> None:
-    vendor = files("blemish.sinks").joinpath("vendor")
+    vendor = files("blemish").joinpath("service", "pages", "vendor")
     text = vendor.joinpath("niivue.umd.js").read_bytes()
     assert hashlib.sha256(text).hexdigest() == NIIVUE
     assert NIIVUE in vendor.joinpath("README.md").read_text()

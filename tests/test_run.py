@@ -44,6 +44,7 @@ def test_every_file_of_a_run(result: Result, tmp_path: Path) -> None:
         "families.json",
         "maps",
         "masks",
+        "nearest.npz",
         "overlays",
         "report.html",
         "results.csv",

@@ -10,6 +10,7 @@
     run.save("photos-blemish")
     blemish.decide("photos-blemish", 1, "variant")  # family 1 is legitimate: score again
     blemish.rejudge("photos-blemish", max_false_alarms=0.01)  # another threshold, without scoring again
+    blemish.review("photos-blemish", {"part-07.jpg": "good"})  # a person's word about single photos
     blemish.teach("photos-blemish", good=["sound.jpg"], defects=[("scratch.jpg", "scratch-mask.png")])
     blemish.freeze("photos-blemish", "part.blemish")  # a detector for one photo
     blemish.Detector.load("part.blemish").check("next.jpg").verdict
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from blemish.result import Family as Family
     from blemish.result import Photo as Photo
     from blemish.result import Result as Result
+    from blemish.reviewing import review as review
     from blemish.scanning import scan as scan
     from blemish.teaching import teach as teach
 
@@ -76,6 +78,7 @@ __all__ = [
     "learn",
     "read_decisions",
     "rejudge",
+    "review",
     "scan",
     "teach",
 ]
@@ -105,6 +108,7 @@ _HOME = {
     "learn": "learning.learn",
     "read_decisions": "decisions",
     "rejudge": "rejudging",
+    "review": "reviewing",
     "scan": "scanning",
     "teach": "teaching",
 }

@@ -23,6 +23,7 @@ from blemish.family_facts import decided, describe, excluded, looks_of, with_eff
 from blemish.looks import Look, look_of
 from blemish.matching.engine import NearestTable
 from blemish.matching.store import Budget
+from blemish.nearest import Nearest, nearest_of
 from blemish.rescoring import Part, Rescoring, Sensitive
 from blemish.result import Decision, Family
 from blemish.scoring.families import (
@@ -60,6 +61,7 @@ class ComparedPart:
     carriers: Carriers | None  # of ``found``, where it is one part of many
     between: Float32  # (b, b) mean distance between photos; of many parts only the first has it
     diagnosis: dict[str, Any] | None
+    nearest: Nearest | None = None  # what its hottest places in the first pass are nearest to
 
     @property
     def grids(self) -> list[list[tuple[int, ...]]]:
@@ -115,11 +117,14 @@ def compare(
     stands_for_all = first is None or first == 0
     between = _between(passes[: len(branches[0].token_sets)]) if stands_for_all else np.empty((0, 0), np.float32)
     diagnosis = _diagnosis(passes[0], paths, config, search) if stands_for_all else None
-    sensitive = []
+    sensitive: list[Sensitive] = []
+    nearest: Nearest | None = None
     # What stands alone may vouch for itself even if the other parts make it a family: a handful of photos (TAKEN_AWAY)
     # cannot, among the votes of a part, and second choices of every lonely region would be as large as the table.
     for one, table, tokens, other in zip(passes, tables, sets, alternatives(passes, search.families), strict=True):
         sensitive.append(Sensitive.of(one, k, other))
+        if one is passes[0]:
+            nearest = nearest_of(one, sensitive[0].scores)
         table.release(budget)
         budget.release(tokens.store)
         advance(1)
@@ -136,6 +141,7 @@ def compare(
         carriers=carried,
         between=between,
         diagnosis=diagnosis,
+        nearest=nearest,
     )
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from blemish.comparing import ComparedPart
 from blemish.matching.store import ArrayStore
+from blemish.nearest import arrays, of_arrays
 from blemish.rescoring import Stored, pass_arrays, passes_of, read_scores, write_arrays
 from blemish.scoring.families import Carriers, FoundFamily
 
@@ -91,6 +92,8 @@ def _arrays(done: DonePart) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     for at, family in enumerate(compared.found):
         yield f"members{at}", family.members
         yield from ((f"tokens{at}.{number}", tokens) for number, tokens in enumerate(family.tokens))
+    if compared.nearest:
+        yield from ((f"nearest.{name}", values) for name, values in arrays(compared.nearest).items())
     if compared.carriers:
         yield from ((f"carriers.{name}", values) for name, values in compared.carriers.arrays().items())
 
@@ -118,6 +121,7 @@ def _read(stored: Stored, file: Path) -> DonePart:
         )
         for at, family in enumerate(facts["families"])
     )
+    near = {name.partition(".")[2]: stored[name] for name in stored if name.startswith("nearest.")}
     carried = {name.partition(".")[2]: stored[name] for name in stored if name.startswith("carriers.")}
     return DonePart(
         paths=tuple(facts["paths"]),
@@ -136,6 +140,7 @@ def _read(stored: Stored, file: Path) -> DonePart:
             carriers=Carriers(**carried) if carried else None,
             between=stored["between"],
             diagnosis=facts["diagnosis"],
+            nearest=of_arrays(near) if near else None,
         ),
         from_cache=len(facts["paths"]),
         tiles=tuple(facts["tiles"]),

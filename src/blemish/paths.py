@@ -16,7 +16,9 @@ __all__ = [
     "RUN_DIVISION",
     "RUN_MANIFEST",
     "RUN_MARKER",
+    "RUN_NEAREST",
     "RUN_PLOTS",
+    "RUN_REVIEWS",
     "RUN_SCHEMA",
     "RUN_TAUGHT",
     "RUN_TAUGHT_BEFORE",
@@ -32,7 +34,9 @@ RUN_CACHE = "cache"  # a folder: what rescoring needs
 RUN_DECISIONS = "decisions.toml"  # the user's, about families
 RUN_DIAGNOSIS = "diagnosis.json"
 RUN_DIVISION = "division.json"  # who was compared with whom: what --extend starts from
+RUN_NEAREST = "nearest.npz"  # what the hottest places of each photo are nearest to
 RUN_PLOTS = "diagnosis"  # a folder of pictures
+RUN_REVIEWS = "reviews.json"  # a person's word about single photos
 RUN_TAUGHT = "taught"  # a folder: examples that the user has given
 RUN_TAUGHT_BEFORE = "taught-before"  # the same of the run that stood there before, until it is applied to this one
 RUN_VERDICT = "verdict"  # a folder: what another threshold needs

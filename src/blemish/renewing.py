@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish import verdict_file, volume_file
+from blemish import reviewed, verdict_file, volume_file
 from blemish.config import ScanConfig, with_options
 from blemish.errors import InputError
 from blemish.family_facts import family_of
@@ -50,7 +50,7 @@ class Renewal:
     evidence: Evidence
     families: tuple[Family, ...]
     decisions: tuple[Decision, ...]
-    said: Mapping[str, Call]  # path -> what the user has said that a photo is
+    said: Mapping[str, Call]  # path -> what an example says that a photo is
     pixels: Callable[[int], RGB]  # photo -> its picture at the working resolution
     jpeg: Callable[[int, int], bytes] | None = None  # photo, longest side -> its picture, where pictures are kept
     keep: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)  # folders that are written anew
@@ -78,16 +78,17 @@ def renew(to: Renewal, progress: Progress) -> Result:
     level = seed_level(estimated, grids)
     products = verdict_file.read(to.run / RUN_VERDICT).products
     config = with_options(ScanConfig(), {"verdict": to.manifest["config"]["verdict"]}).verdict
+    said = {**to.said, **reviewed.calls(to.run)}  # reviews overrule calls and are not learnt from, whatever the order
     jpeg = to.jpeg
     keep = dict(to.keep)
     marks: dict[str, Any]
     if to.volumes:
-        found = judged_volumes(to.volumes, rows, grids, estimated, level, to.families, config, {}, to.said)
+        found = judged_volumes(to.volumes, rows, grids, estimated, level, to.families, config, {}, said)
         photos, judgement, marks = found.photos, found.judgement, {"lesions": found.regions, "volumes": to.volumes}
         keep[RUN_VOLUMES] = partial(volume_file.write, to.volumes)
         regions: Mapping[str, Any] = found.regions
     else:
-        verdict = judged(rows, grids, estimated, level, to.families, products, config, {}, to.said)
+        verdict = judged(rows, grids, estimated, level, to.families, products, config, {}, said)
         photos, judgement, marks = verdict.photos, verdict.judgement, {"regions": verdict.regions}
         regions = verdict.regions
     keep[RUN_VERDICT] = partial(verdict_file.write, estimated, grids, evidence.maxima, level, products, regions)

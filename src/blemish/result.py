@@ -293,7 +293,9 @@ class Result:
     volumes: Volumes | None = None  # None: photos
     division: dict[str, Any] | None = None  # who was compared with whom, see ``blemish.extending``
     jpeg: Callable[[int, int], bytes] | None = None  # row, longest side -> its picture, where pictures are kept
-    keep: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)  # name -> writes that folder of the run
+    keep: Mapping[str, Callable[[Path], None]] = field(
+        default_factory=dict
+    )  # name -> writes that file or folder of the run
 
     @property
     def scored(self) -> tuple[Photo, ...]:

@@ -23,7 +23,9 @@ from blemish.paths import (
     RUN_DIAGNOSIS,
     RUN_DIVISION,
     RUN_MANIFEST,
+    RUN_NEAREST,
     RUN_PLOTS,
+    RUN_REVIEWS,
     RUN_TAUGHT_BEFORE,
 )
 from blemish.progress import Progress, Silent
@@ -194,8 +196,9 @@ def take_over(unchanged: Unchanged, folder: Path, result: Result) -> None:
 
 def _take_over_the_rest(unchanged: Unchanged, folder: Path) -> None:
     """What no decision changes."""
-    if (unchanged.run / RUN_DIVISION).is_file():
-        link(unchanged.run / RUN_DIVISION, folder / RUN_DIVISION)
+    for name in (RUN_DIVISION, RUN_NEAREST, RUN_REVIEWS):
+        if (unchanged.run / name).is_file():
+            link(unchanged.run / name, folder / name)
     for name in (RUN_CACHE, RUN_PLOTS, RUN_TAUGHT_BEFORE):
         if (unchanged.run / name).is_dir():
             shutil.copytree(unchanged.run / name, folder / name, copy_function=link)

@@ -26,7 +26,9 @@ from blemish.paths import (
     RUN_DIVISION,
     RUN_MANIFEST,
     RUN_MARKER,
+    RUN_NEAREST,
     RUN_PLOTS,
+    RUN_REVIEWS,
     RUN_SCHEMA,
     RUN_TAUGHT,
     RUN_TAUGHT_BEFORE,
@@ -52,7 +54,7 @@ JUDGED = frozenset({"coco.json", "coco_results.json", "labelstudio.json", "masks
 RESULTS = JUDGED | {"families.json", "maps", "overlays", "report.html", "results.csv", "results.jsonl", RUN_MANIFEST}
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file managers that have looked in
 KEPT = {RUN_CACHE, RUN_DECISIONS, RUN_DIAGNOSIS, RUN_DIVISION, RUN_PLOTS, RUN_TAUGHT, RUN_TAUGHT_BEFORE}
-KEPT |= {RUN_VERDICT, RUN_VOLUMES}
+KEPT |= {RUN_NEAREST, RUN_REVIEWS, RUN_VERDICT, RUN_VOLUMES}
 WRITTEN = RESULTS | KEPT
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blemish import batch_health, extending, manifest, run_cache, verdict_file
+from blemish import batch_health, extending, manifest, nearest, run_cache, verdict_file
 from blemish.comparing import Compared, searched, together
 from blemish.config import ScanConfig, with_options
 from blemish.errors import ConfigError
@@ -31,7 +31,7 @@ from blemish.matching.screening import references
 from blemish.part_cache import prune
 from blemish.part_file import DonePart
 from blemish.parts import do_part
-from blemish.paths import RUN_CACHE, RUN_VERDICT
+from blemish.paths import RUN_CACHE, RUN_NEAREST, RUN_VERDICT
 from blemish.photo_rows import pixels_of, rows_of
 from blemish.planning import Plan, make_plan, require_enough
 from blemish.progress import Progress, Silent
@@ -225,6 +225,8 @@ def _result(
     }
     if compared.families:
         keep[RUN_CACHE] = partial(run_cache.write, batch.paths, compared.rescoring, compared.looks, pixels)
+    if near := nearest.joined([part.compared.nearest for part in done], batch.paths):
+        keep[RUN_NEAREST] = partial(nearest.write, near)
     shape = plan.branches[0].shape
     files = {photo.path: photo.file for photo in plan.listing.photos}
     return Result(

@@ -15,6 +15,7 @@ from blemish.cli.judging import decide, teach, verdict
 from blemish.cli.learning import learn, pseudo_masks
 from blemish.cli.looking import diagnose, evaluate_run
 from blemish.cli.scanning import scan
+from blemish.cli.serving import serve
 from blemish.cli.tools import backbones, doctor, fetch
 from blemish.cli.trying import demo, synth
 from blemish.cli.words import printable
@@ -43,6 +44,7 @@ app.command("pseudo-masks")(pseudo_masks)
 app.command()(learn)
 app.command()(diagnose)
 app.command("eval")(evaluate_run)
+app.command()(serve)
 app.command()(synth)
 app.command()(demo)
 app.command()(backbones)

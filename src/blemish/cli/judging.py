@@ -1,5 +1,5 @@
-"""What a person says about a finished run: ``verdict`` moves the threshold, ``decide`` says what a family is, ``teach``
-shows good photos and defects."""
+"""What a person says about a finished run: ``verdict`` moves the threshold, ``decide`` says what a family or a photo
+is, ``teach`` shows good photos and defects."""
 
 from __future__ import annotations
 
@@ -53,23 +53,34 @@ def verdict(
 
 def decide(
     run: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    family: Annotated[int, typer.Argument(help="Its number in the report.")],
-    is_: Annotated[str | None, typer.Option("--is", help="defect or variant.")] = None,
+    what: Annotated[
+        str, typer.Argument(metavar="FAMILY|PHOTO", help="A family's number in the report, or a photo's path in it.")
+    ],
+    is_: Annotated[str | None, typer.Option("--is", help="defect or variant; of a photo defect or good.")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take back what was said.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a family is a defect or a legitimate variant.
+    """Say whether a family is a defect or a legitimate variant, or whether one photo is good or a defect.
 
-    The run is scored again from what it has kept. A scan that replaces the run (--overwrite) or names it (--decisions)
-    knows the answer."""
+    A family: the run is scored again from what it has kept. A photo: it is called so, and the others stay. A scan that
+    replaces the run (--overwrite) or names it (--decisions) knows the answer."""
+    words = ("defect", "variant") if what.isdecimal() else ("good", "defect")
+    if undo == (is_ is not None):
+        raise ConfigError(f"Type --is {words[0]}, --is {words[1]} or --undo.")
+    if is_ is not None and is_ not in words:
+        about = "" if what.isdecimal() else f" of the photo {printable(what)!r}"
+        raise ConfigError(f"--is takes {' or '.join(words)}{about}; received {is_!r}.")
+    if what.isdecimal():
+        _decide_family(run, int(what), is_, quiet, as_json)
+    else:
+        _decide_photo(run, what, is_, quiet, as_json)
+
+
+def _decide_family(run: Path, family: int, is_: str | None, quiet: bool, as_json: bool) -> None:
     from blemish.deciding import decide as decide_run
 
-    if undo == (is_ is not None):
-        raise ConfigError("Type --is defect, --is variant or --undo.")
-    if is_ is not None and is_ not in ("defect", "variant"):
-        raise ConfigError(f"--is takes defect or variant; received {is_!r}.")
-    decided = decide_run(run, family, is_, undo=undo)  # type: ignore[arg-type]  # one of the two, as just checked
+    decided = decide_run(run, family, is_, undo=is_ is None)  # type: ignore[arg-type]  # one of the two, as just checked
     if as_json:
         print(
             json.dumps(
@@ -88,6 +99,20 @@ def decide(
         told, photos = decided.family, f"{len(decided.family.members)} {decided.family.noun}s"
         print(f"Family {family} ({photos}): {told.kind}, decided by {told.decided_by}.")
         print(f"Median score of its {told.noun}s: {decided.before:.4f} -> {decided.after:.4f}")
+        print(f"Report: {run / 'report.html'}")
+
+
+def _decide_photo(run: Path, photo: str, is_: str | None, quiet: bool, as_json: bool) -> None:
+    from blemish.reviewing import review
+    from blemish.run import summary
+
+    result = review(run, {photo: is_})
+    call = next(one.verdict for one in result.scored if one.path == photo)
+    if as_json:
+        print(json.dumps({"run": str(run), "photo": photo, "verdict": call, **summary(result)["verdict"]}, indent=2))
+    elif not quiet:
+        print(f"{printable(photo)}: {call}, {'as you said' if is_ else 'as the batch says'}.")
+        print_verdict(result)
         print(f"Report: {run / 'report.html'}")
 
 

@@ -20,12 +20,10 @@ from blemish.cli.options import (
     share,
 )
 from blemish.cli.words import as_toml, family_line, print_verdict, progress_for
-from blemish.errors import ConfigError, InputError, RunError
+from blemish.errors import ConfigError
 
 if TYPE_CHECKING:
     from blemish.config import ScanConfig, TextConfig, VerdictConfig, VolumeConfig
-    from blemish.progress import Progress
-    from blemish.result import Result
 
 __all__ = ["scan", "scan_into"]
 
@@ -228,33 +226,15 @@ def scan_into(
 ) -> Path:
     """Scan ``folder``, write the run and say what was found. Returns the run folder, by default beside the photos.
 
-    ``decisions``: a run whose decisions and examples hold here too; by default the run that is replaced. Raises
-    ``OutputError`` before anything is read if a run may not be written there, ``RunError`` if the user stops it."""
-    from blemish.decisions import read_decisions
+    ``decisions``: a run whose decisions and examples hold here too; by default the run that is replaced. Raises as
+    ``running.scan_into``."""
     from blemish.run import summary as verdict_of
-    from blemish.run import write_sinks
-    from blemish.run_folder import check_out, default_out, require_same_method, staging
-    from blemish.scanning import scan
-    from blemish.taught import put_aside
+    from blemish.running import scan_into as scan_into_run
 
-    progress = progress_for(quiet)
-    target = check_out(out or default_out(folder, settings.method), folder, overwrite)
-    require_same_method(target, settings.method)
-    said = decisions or target
-    known = decisions is not None or (settings.method == "mutual" and target.is_dir())
-    made = read_decisions(said) if known else ()
-    if made:
-        progress.note(f"Honouring {len(made)} decision{'s' * (len(made) > 1)} about families from {said}")
-    try:
-        with staging(target, overwrite) as staged:
-            result = scan(folder, settings, progress=progress, scratch=staged, decisions=made, extends=extends)
-            write_sinks(result, staged, target, settings.maps, progress)
-            if settings.method == "mutual":
-                put_aside(said, staged)
-        result = _taught(target, progress) or result
-    except KeyboardInterrupt:
-        again = "Type the same command to go on." if settings.cache else ""
-        raise RunError(f"Stopped; {str(target)!r} was not written. {again}".rstrip()) from None
+    done = scan_into_run(
+        folder, out, settings, progress_for(quiet), decisions=decisions, extends=extends, overwrite=overwrite
+    )
+    target, result = done.folder, done.result
     if as_json:
         keys = ("counts", "resolved", "timings_s", "warnings")
         top = [{"path": photo.path, "score": photo.score, "verdict": photo.verdict} for photo in result.scored[:10]]
@@ -276,37 +256,6 @@ def scan_into(
             print(f"{len(result.unreadable)} files could not be read; they are listed in the report.")
         print(f"Report: {target / 'report.html'}")
     return target
-
-
-def _taught(run: Path, progress: Progress) -> Result | None:
-    """Examples that were given to an earlier run hold for the new one, if it sees with the same features. Whatever goes
-    wrong, they are not lost."""
-    from blemish.paths import RUN_TAUGHT_BEFORE
-    from blemish.taught import read
-
-    if not (run / RUN_TAUGHT_BEFORE).is_dir():
-        return None
-    from blemish.teaching import teach_again
-
-    try:
-        known = read(run, RUN_TAUGHT_BEFORE)
-        done = teach_again(run, known, progress) if known else None
-    except KeyboardInterrupt:
-        raise RunError(
-            f"Stopped. {str(run)!r} was written; what was taught before is kept in it, and the next scan applies it."
-        ) from None
-    except (InputError, ConfigError) as error:
-        progress.note(f"Note: what was taught before was not applied, but is kept in {RUN_TAUGHT_BEFORE}. {error}")
-        return None
-    if known is None or done is None:
-        progress.note(
-            f"Note: what was taught before was seen with another backbone or size, so it is kept in "
-            f"{RUN_TAUGHT_BEFORE} and not applied. Give the examples again: blemish teach"
-        )
-        return None
-    count = len(known.examples)
-    progress.note(f"Honouring {count} example{'s' * (count > 1)} that were taught before")
-    return done.result
 
 
 def _verdict(

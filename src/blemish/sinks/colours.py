@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["heat"]
+__all__ = ["heat", "stops_of_heat"]
 
 # The upper four fifths of "plasma" (CC0, from matplotlib), from violet to yellow. Lightness rises evenly with the
 # value, and the cold end is what a red-green blind person sees as blue and the hot end as yellow: a hot spot is a
@@ -50,3 +50,10 @@ def heat(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     levels = (values * (_LEVELS - 1) + 0.5).astype(np.uint8)
     # one gather of 32-bit words is several times faster than one of four bytes each
     return np.take(_RAMP.view(np.uint32)[:, 0], levels)[..., np.newaxis].view(np.uint8)
+
+
+def stops_of_heat(count: int = 18) -> dict[str, list[int]]:
+    """The ramp at ``count`` places for those who mix in between: R, G, B, A and the places I, all 0 to 255."""
+    at = np.linspace(0, 1, count, dtype=np.float32)
+    red, green, blue, alpha = heat(at).T.tolist()
+    return {"R": red, "G": green, "B": blue, "A": alpha, "I": np.rint(255 * at).astype(int).tolist()}

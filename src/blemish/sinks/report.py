@@ -1,7 +1,7 @@
 """report.html: the whole result as one page that opens from disk, with nothing to install and nothing fetched.
 
-It turns a result into the plain values that ``report_template.html`` shows; the look is in ``report.css``, the
-behaviour in ``report.js``, and both are written into the page. Families and the verdict have files of their own.
+It turns a result into the plain values that ``report_template.html`` shows; look and behaviour are the service's own
+(``service/pages``) and are written into the page. Families and the verdict have files of their own.
 File names are hostile input: the template escapes everything, and the page's content policy lets no script run but
 ours and no address be opened.
 """
@@ -28,7 +28,7 @@ from blemish.sinks.report_families import families_of, families_page
 from blemish.sinks.report_scripts import script_of, source_of
 from blemish.sinks.report_verdict import Verdict, command, parted, verdict_of
 
-__all__ = ["LONGEST", "replace_verdict", "write"]
+__all__ = ["LONGEST", "digits_of", "histogram_of", "replace_verdict", "write"]
 
 PICTURES = 400  # photos shown as pictures; the rest are rows of a table, or the page would not open everywhere
 SHARP = 48  # of those, the first that are embedded as large as they were scored: they are the ones looked at
@@ -94,7 +94,7 @@ def replace_verdict(old: Path, new: Path, result: Result) -> None:
     page = old.read_bytes()
     start, end = parted(page)
     scores = [_score(photo) for photo in result.scored]
-    verdict = _verdict(result, _histogram(scores), _digits(max(scores) - min(scores), max(scores)))
+    verdict = _verdict(result, histogram_of(scores), digits_of(scores))
     if verdict is None:
         raise ValueError("this result has no judgement")
     part = (
@@ -122,11 +122,11 @@ def _page(result: Result, run: str) -> dict[str, Any]:
     """Everything the template names. ``cards`` and the families make pictures and can be gone through once."""
     manifest, scored = result.manifest, result.scored
     scores = [_score(photo) for photo in scored]
-    histogram = _histogram(scores)
-    digits = _digits(max(scores) - min(scores), max(scores))
+    histogram = histogram_of(scores)
+    digits = digits_of(scores)
     grid_height, grid_width = result.grids.shape[-2:]
     volumes = _volumes(result, digits)
-    scripts = volumes["scripts"] if volumes else [script_of("report_stops.js", "report_verdict.js", "report.js")]
+    scripts = volumes["scripts"] if volumes else [script_of("report_photos.js")]
     return {
         "result": result,
         "manifest": manifest,
@@ -166,7 +166,7 @@ def _noun(result: Result) -> str:
     return "volume" if result.volumes else "photo"
 
 
-_STYLES = ("report.css", "report_families.css", "report_verdict.css")
+_STYLES = ("look.css", "families.css", "verdict.css")
 
 
 def _volumes(result: Result, digits: int) -> dict[str, Any] | None:
@@ -228,6 +228,11 @@ def _larger_size(shape: tuple[int, ...]) -> int:
     return 32 * round(2 * math.sqrt(shape[0] * shape[1]) / 32)
 
 
+def digits_of(scores: list[float]) -> int:
+    """Decimals that scores are shown with."""
+    return _digits(max(scores) - min(scores), max(scores))
+
+
 def _digits(spread: float, largest: float) -> int:
     """Decimals that tell two thousandths of the spread apart, or of the value itself where nothing spreads."""
     reach = spread or abs(largest) or 1.0
@@ -240,7 +245,7 @@ def _round_step(rough: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
 
 
-def _histogram(scores: list[float]) -> Histogram:
+def histogram_of(scores: list[float]) -> Histogram:
     low, high = min(scores), max(scores)
     step = _round_step((high - low) / BARS if high > low else (abs(high) or 1.0) / 10)
     first, last = math.floor(low / step), math.floor(high / step) + 1

@@ -18,7 +18,7 @@ from blemish.result import Family, Member, Photo, Result
 from blemish.sinks.embedded import QUALITY, ahead, between_tokens, data_uri, heat_layer, margin, photograph
 from blemish.sinks.names import quoted
 
-__all__ = ["families_of", "families_page"]
+__all__ = ["NAMES", "effect", "families_of", "families_page"]
 
 OPEN = 6  # families shown at once; the weaker ones are folded away
 CROPS, FOLDED_CROPS = 24, 8  # members shown as a crop, of a family that is open and of one that is folded
@@ -131,7 +131,7 @@ def _shown(
             (f"{noun.capitalize()}s", f"{count} of {photos} ({count / photos:.0%})"),
             ("Strength", f"{family.strength:.2f} (needs more than {family.fence:.2f})"),
             ("Density", f"{family.density:.2f}" if family.density < 10 else f"{family.density:.0f}"),
-            ("Median score", _effect(family, digits)),
+            ("Median score", effect(family, digits)),
         ),
         commands=_commands(family, run),
         place=_place(result, family, known, rows) if known and not result.volumes else None,
@@ -142,7 +142,7 @@ def _shown(
     )
 
 
-def _effect(family: Family, digits: int) -> str:
+def effect(family: Family, digits: int) -> str:
     with_, without = f"{family.score_with:.{digits}f}", f"{family.score_without:.{digits}f}"
     if family.kind == "defect":
         return f"{with_} → {without} once the look may not vouch for itself"

@@ -1,7 +1,7 @@
 """The verdict of report.html as plain values: all that another threshold changes, in one part of the page.
 
-That part lies between two comments and holds the sentence, the counts and a block of JSON; the page's scripts
-show everything else from that block. So another verdict is another part, and no picture is made again.
+That part lies between two comments and holds the sentence, the counts and a block of JSON; the page's script shows
+everything else from that block. So another verdict is another part, and no picture is made again.
 It knows the result's judgement and the words for it; where the part stands on the page is the report's business.
 """
 
@@ -18,7 +18,7 @@ from blemish.judgement import Interval, Judgement, Region
 from blemish.result import Photo, Result
 from blemish.sinks.names import quoted
 
-__all__ = ["Verdict", "command", "parted", "verdict_of"]
+__all__ = ["Verdict", "chosen_of", "command", "parted", "stops_of", "verdict_of"]
 
 START, END = b"<!-- verdict -->", b"<!-- /verdict -->"  # around the part in report_verdict.html
 BOXES = 24  # outlined on one photo: the most severe; more would hide it
@@ -50,7 +50,7 @@ def verdict_of(result: Result, axis: tuple[float, float], digits: int, pictures:
     if judgement is None or not judgement.stops:
         return None
     scored = result.scored
-    chosen = _chosen(judgement)
+    chosen = chosen_of(judgement)
     stop = judgement.stops[chosen]
     ok = len(scored) - stop.blemished - len(stop.unsure)
     share, share_words = _share(judgement.share, judgement.at_least, "volumes" if result.volumes else "photos")
@@ -59,7 +59,7 @@ def verdict_of(result: Result, axis: tuple[float, float], digits: int, pictures:
         "digits": digits,
         "rule": judgement.rule,
         "chosen": chosen,
-        "stops": _stops(judgement, scored, digits),
+        "stops": stops_of(judgement, scored, digits),
         "always": judgement.always,
         "spared": judgement.spared,
         "low": [_rounded(photo.low, digits) for photo in scored],
@@ -89,12 +89,14 @@ def parted(page: bytes) -> tuple[int, int]:
     return start, end + len(END)
 
 
-def _chosen(judgement: Judgement) -> int:
+def chosen_of(judgement: Judgement) -> int:
+    """Which of the stops is the threshold."""
     return min(range(len(judgement.stops)), key=lambda at: abs(judgement.stops[at].threshold - judgement.threshold))
 
 
-def _stops(judgement: Judgement, scored: tuple[Photo, ...], digits: int) -> list[dict[str, Any]]:
-    """Photos come most anomalous first, so those above a threshold are told by their number."""
+def stops_of(judgement: Judgement, scored: tuple[Photo, ...], digits: int) -> list[dict[str, Any]]:
+    """Every threshold as it is shown: as text to type, with the photos above it told by their number (they come most
+    anomalous first), and the rows that need a look told in runs."""
     ascending = [photo.score for photo in reversed(scored) if photo.score is not None]
     return [
         {

@@ -21,12 +21,12 @@ from markupsafe import Markup
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_nifti import nifti_image
 from blemish.result import ColourScale, Photo
-from blemish.sinks.colours import heat
+from blemish.sinks.colours import stops_of_heat
 from blemish.sinks.embedded import ahead
 from blemish.sinks.report_scripts import script_of, source_of
 from blemish.sinks.slices import three_planes
 
-__all__ = ["Shown", "copy_of", "volumes_page"]
+__all__ = ["Shown", "copy_of", "peak_of", "volumes_page"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -69,15 +69,15 @@ def volumes_page(
     the page is written. ``digits``: decimals of scores. ``budget``: bytes for all copies. ``cards`` makes the pictures
     and can be gone through once."""
     count = min(len(photos), PICTURES)
-    names = (("report_stops.js", "report_calls.js"), ("vendor/niivue.umd.js",), ("report_volumes.js",)) if count else ()
+    names = ("vendor/niivue.umd.js", "report_volumes.js") if count else ()
     return {
         "cards": ahead(lambda row: _card(photos[row], show(row), scale, digits, budget // count), range(count)),
         "count": count,
         "rest": photos[count:],
         "digits": digits,
-        "settings": _for_script({"colours": _colours(), "low": scale.low, "high": scale.high}),
-        "style": Markup(source_of("report_volumes.css")),
-        "scripts": [script_of(*each) for each in names],
+        "settings": _for_script({"colours": stops_of_heat(), "low": scale.low, "high": scale.high}),
+        "style": Markup(source_of("volumes.css")),
+        "scripts": [script_of(name) for name in names],
     }
 
 
@@ -98,9 +98,7 @@ def copy_of(shown: Shown, limit: int) -> tuple[str, str]:
 
 
 def _card(photo: Photo, shown: Shown, scale: ColourScale, digits: int, limit: int) -> Card:
-    peak = np.unravel_index(int(shown.scores.argmax()), shown.scores.shape)
-    place = (int(peak[0]), int(peak[1]), int(peak[2]))
-    right, anterior, superior = (float(value) for value in (shown.affine @ [*place, 1])[:3])
+    place, (right, anterior, superior) = peak_of(shown.scores, shown.affine)
     hot = scale.apply(shown.scores)
     volume, small_map = copy_of(Shown(shown.values, hot, shown.affine), limit)
     interval = f"{photo.low:.{digits}f} to {photo.high:.{digits}f}" if photo.low is not None else ""
@@ -118,6 +116,15 @@ def _card(photo: Photo, shown: Shown, scale: ColourScale, digits: int, limit: in
         volume=volume,
         map=small_map,
     )
+
+
+def peak_of(
+    scores: Float32, affine: npt.NDArray[np.float64]
+) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """The voxel where ``scores: (X, Y, Z)`` are highest, and where that is in mm (right, anterior, superior)."""
+    x, y, z = (int(at) for at in np.unravel_index(int(scores.argmax()), scores.shape))
+    right, anterior, superior = (float(value) for value in (affine @ [x, y, z, 1])[:3])
+    return (x, y, z), (right, anterior, superior)
 
 
 def _said(mm: float, positive: str, negative: str) -> str:
@@ -148,13 +155,6 @@ def _nifti(values: Float32, affine: npt.NDArray[np.float64], factors: tuple[int,
     x, y, z = levels.shape
     image = nifti_image(levels, Geometry((x, y, z), coarse))
     return base64.b64encode(gzip.compress(image.to_bytes(), 6, mtime=0)).decode()
-
-
-def _colours() -> dict[str, list[int]]:
-    """The run's heat ramp as NiiVue takes it."""
-    at = np.linspace(0, 1, 18, dtype=np.float32)
-    red, green, blue, alpha = heat(at).T.tolist()
-    return {"R": red, "G": green, "B": blue, "A": alpha, "I": np.rint(255 * at).astype(int).tolist()}
 
 
 def _for_script(values: Any) -> Markup:

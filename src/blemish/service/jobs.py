@@ -1,0 +1,212 @@
+"""The queue of scans, one at a time, each in a process of its own; and other work that is too heavy for the service.
+
+The queue lies in the database, so a restart goes on with it: a scan that was cut short takes up its cached features and
+logged tiles. It knows processes and states, not what a scan does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from blemish.errors import InputError, RunError
+from blemish.service.events import Events
+from blemish.service.settings import ServiceConfig
+from blemish.service.store import Store
+from blemish.service.workspace import Workspace, now
+
+__all__ = ["Jobs", "Live"]
+
+Facts = dict[str, Any]
+
+PATIENCE_S = 10.0  # between asking a process to stop and ending it
+RETRY_S = 5.0  # between two tries to reach the database
+LINE = 2**20  # bytes, the longest that a worker writes
+CRASHED = "The scan ended without a word, as a process that runs out of memory does. Resume it, or allow less memory."
+
+
+@dataclass
+class Live:
+    """How far a scan is."""
+
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    eta_s: float | None = None
+    message: str = ""
+
+
+class Jobs:
+    """Used on the event loop only."""
+
+    def __init__(self, config: ServiceConfig, store: Store, workspace: Workspace, events: Events) -> None:
+        self._config, self._store, self._workspace, self._events = config, store, workspace, events
+        self._waiting = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._processes: dict[str, Process] = {}  # run -> its scan
+        self._others: set[Process] = set()
+        self._stopped: set[str] = set()  # runs that were cancelled, maybe before their process was there
+        self.live: dict[str, Live] = {}
+
+    def start(self) -> None:
+        """Go on with what was waiting or cut short."""
+        self._take_up()
+        self._task = asyncio.create_task(self._work())
+
+    def _take_up(self) -> None:
+        """Nothing runs, whatever the database says: it is finished, or waits again."""
+        for run in self._store.all("runs"):
+            if run["state"] == "running":
+                finished = (self._workspace.run(run["id"]) / "run.json").is_file()
+                state = {"state": "done", "finished": now()} if finished else {"state": "queued"}
+                self._store.change("runs", run["id"], **state)
+
+    async def stop(self) -> None:
+        """Scans that are cut short go on after the next start."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        for process in (*self._processes.values(), *self._others):
+            await _ended(process)
+
+    def wake(self) -> None:
+        """Something waits."""
+        self._waiting.set()
+
+    async def cancel(self, run: str) -> bool:
+        """False if it neither waits nor runs."""
+        cancelled = {"state": "cancelled", "finished": now(), "message": "Cancelled."}
+        if not await asyncio.to_thread(self._store.move, run, ("queued",), **cancelled):
+            if not await asyncio.to_thread(self._store.move, run, ("running",), **cancelled):
+                return False
+            self._stopped.add(run)
+            if process := self._processes.get(run):
+                await _ended(process)
+        self._events.tell(run, "state", state="cancelled", error="")
+        return True
+
+    async def _work(self) -> None:
+        while True:
+            self._waiting.clear()
+            try:
+                run = await asyncio.to_thread(self._store.take)
+                if run is not None:
+                    await self._scan(run)
+                    continue
+            except SQLAlchemyError:  # the database is away
+                await asyncio.sleep(RETRY_S)
+                with suppress(SQLAlchemyError):
+                    await asyncio.to_thread(self._take_up)
+                continue
+            await self._waiting.wait()
+
+    async def _scan(self, run: Facts) -> None:
+        live = self.live[run["id"]] = Live()
+        self._events.tell(run["id"], "state", state="running", error="")
+        try:
+            dataset = await asyncio.to_thread(self._store.find, "datasets", run["dataset"])
+            if dataset is None:
+                raise InputError("Its data set was removed. Upload the photos again.")
+            job = {
+                "verb": "scan",
+                "source": dataset["path"],
+                "run": str(self._workspace.run(run["id"])),
+                "settings": {**json.loads(run["settings"]), **self._own()},
+            }
+
+            def heard(line: Facts) -> None:
+                _hear(live, line)
+                self._events.tell(
+                    run["id"],
+                    "progress",
+                    stage=live.stage,
+                    done=live.done,
+                    total=live.total,
+                    eta_s=live.eta_s,
+                    note=live.message,
+                )
+
+            done = await self._process(job, heard, run["id"])
+            state = {"state": "done", "error": "", "message": done["sentence"]}
+        except (InputError, RunError, OSError) as error:
+            state = {"state": "failed", "error": str(error), "message": live.message}
+        finally:
+            self.live.pop(run["id"], None)
+        if await asyncio.to_thread(self._store.move, run["id"], ("running",), finished=now(), **state):
+            self._events.tell(run["id"], "state", state=state["state"], error=state["error"])
+        self._stopped.discard(run["id"])
+
+    def _own(self) -> Facts:
+        """Settings of this machine, which no request can change."""
+        own = {"memory": self._config.memory, "threads": self._config.threads}
+        return {name: value for name, value in own.items() if value is not None}
+
+    async def other(self, job: Facts) -> Facts:
+        """Have something else done, in a process of its own: ``teach`` or ``freeze``. Raises ``InputError`` or
+        ``RunError``."""
+        return await self._process(job, lambda line: None, None)
+
+    async def _process(self, job: Facts, heard: Callable[[Facts], None], run: str | None) -> Facts:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "blemish.service.worker", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=LINE
+        )
+        assert process.stdin is not None and process.stdout is not None
+        if run is None:
+            self._others.add(process)
+        else:
+            self._processes[run] = process
+            if run in self._stopped:
+                await _ended(process)
+        failed: Facts | None = None
+        try:
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            await process.stdin.drain()
+            async for text in process.stdout:
+                line = json.loads(text)
+                if line["type"] == "done":
+                    await process.wait()
+                    return dict(line)
+                if line["type"] == "failed":
+                    failed = line
+                else:
+                    heard(line)
+            await process.wait()
+        except (BrokenPipeError, ConnectionResetError, ValueError):
+            pass  # it has ended before it was asked, or in the middle of a line; what it had to say is below
+        finally:
+            await _ended(process)
+            self._others.discard(process)
+            if run is not None:
+                self._processes.pop(run, None)
+        if failed is None:
+            raise RunError(CRASHED)
+        raise (InputError if failed.get("usage") else RunError)(failed["error"])
+
+
+def _hear(live: Live, line: Facts) -> None:
+    if line["type"] == "note":
+        live.message = line["text"]
+    else:
+        live.stage, live.done, live.total, live.eta_s = line["stage"], line["done"], line["total"], line["eta_s"]
+
+
+async def _ended(process: Process) -> None:
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,1 @@
+"""What can be asked, by topic. Routes know HTTP and plain values; the work is done elsewhere."""

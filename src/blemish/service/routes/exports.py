@@ -1,0 +1,81 @@
+"""What is taken away: tables, masks, maps, annotations and the report, always as files that are saved, never shown."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from fastapi import APIRouter, HTTPException
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse
+
+from blemish.errors import InputError
+from blemish.rejudging import export
+from blemish.service.names import attachment
+from blemish.service.shelf import RunView
+from blemish.service.state import Id, ServiceOf
+
+__all__ = ["router"]
+
+What = Literal["csv", "jsonl", "families", "masks.zip", "coco", "coco_results", "labelstudio", "report", "maps.zip"]
+
+FILES = {
+    "csv": ("results.csv", "text/csv; charset=utf-8"),
+    "jsonl": ("results.jsonl", "application/x-ndjson"),
+    "families": ("families.json", "application/json"),
+    "coco": ("coco.json", "application/json"),
+    "coco_results": ("coco_results.json", "application/json"),
+    "labelstudio": ("labelstudio.json", "application/json"),
+    "report": ("report.html", "text/html; charset=utf-8"),
+}
+MADE = {"masks.zip": "masks", "coco": "coco", "coco_results": "coco", "labelstudio": "labelstudio"}
+
+MEDIA = sorted({"application/zip", *(media.partition(";")[0] for _, media in FILES.values())})
+
+router = APIRouter(prefix="/api/runs/{run}/exports", tags=["exports"])
+
+
+@router.get("/{what}", response_class=FileResponse, responses={200: {"content": {media: {} for media in MEDIA}}})
+async def take(run: Id, what: What, service: ServiceOf) -> FileResponse:
+    """A file of the run as it is judged now. Annotations that it does not have yet are made first."""
+    view, row = await service.view(run), await service.run(run)
+    needed = MADE.get(what)
+    if needed and view.kind == "volumes" and needed != "masks":
+        raise HTTPException(404, "COCO and Label Studio know photos only. Take the masks of these volumes.")
+    async with service.lock(run):
+        if needed and needed not in view.opened.config.exports:
+            await run_in_threadpool(export, view.folder, (needed,))
+        if what.endswith(".zip"):
+            file = await run_in_threadpool(_archive, view, what, service.workspace.scratch)
+            done = BackgroundTask(os.unlink, file)
+            media = "application/zip"
+        else:
+            name, media = FILES[what]
+            file, done = view.folder / name, None
+            if not await run_in_threadpool(file.is_file):
+                raise HTTPException(404, f"The run has no {name}.")
+    suffix = what if what.endswith(".zip") else FILES[what][0]
+    headers = {"content-disposition": attachment(f"{row['name']}-{suffix}")}
+    if what == "report":  # saved it works; shown here it could ask this service for anything
+        headers["content-security-policy"] = "default-src 'none'; sandbox"
+    return FileResponse(file, media_type=media, headers=headers, background=done)
+
+
+def _archive(view: RunView, what: str, scratch: Path) -> Path:
+    """Masks, or maps, in one file; of volumes both lie among the maps."""
+    volumes = view.kind == "volumes"
+    folder = view.folder / ("maps" if volumes else what.removesuffix(".zip"))
+    wanted = [file for file in sorted(folder.rglob("*")) if file.is_file()] if folder.is_dir() else []
+    if volumes and what == "masks.zip":
+        wanted = [file for file in wanted if "mask" in file.name]
+    if not wanted:
+        raise InputError(f"The run has no {what.removesuffix('.zip')}: no photo needs one, or it was scanned without.")
+    handle, name = tempfile.mkstemp(dir=scratch, suffix=".zip")
+    with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for file in wanted:
+            archive.write(file, file.relative_to(folder).as_posix())
+    return Path(name)

@@ -1,0 +1,104 @@
+"""What whoever starts the service can choose, with its defaults. Values and their checks only."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from blemish.errors import ConfigError
+from blemish.inputs.images import MAX_PIXELS
+
+__all__ = ["Limits", "ServiceConfig", "is_loopback", "read_token"]
+
+SHORTEST_TOKEN = 16  # characters: beyond what can be guessed through a network
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one client may ask for. Sizes in bytes, rates in requests a second and client; 0: no limit."""
+
+    upload: int = 2 * 2**30  # of one request
+    dataset: int = 50 * 2**30
+    files: int = 20_000  # of a data set, and of an archive
+    file: int = 512 * 2**20
+    ratio: float = 200.0  # that an archive's entry may shrink by
+    pixels: int = MAX_PIXELS  # of a photo
+    body: int = 2**20  # of a request that is no upload
+    rate: float = 200.0  # requests
+    changes: float = 20.0  # requests that change something
+    logins: float = 0.2  # wrong tokens
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """``data``: where uploads, runs and detectors are kept. ``roots``: folders of the server that may be scanned.
+    ``hosts``: further names under which the service is reached. ``database``: its address, by default a file in
+    ``data``."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8765
+    roots: tuple[Path, ...] = ()
+    hosts: tuple[str, ...] = ()
+    token: str | None = None
+    database: str | None = None
+    memory: int | None = None  # bytes that a scan may take
+    threads: int | None = None
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", self.data.expanduser().resolve())
+        object.__setattr__(self, "roots", tuple(root.expanduser().resolve() for root in self.roots))
+        for root in self.roots:
+            if not root.is_dir():
+                raise ConfigError(f"--root {str(root)!r} is no folder. Give a folder whose photos may be scanned.")
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"--port is 0 to 65535; received {self.port}.")
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise ConfigError(
+                f"The token has {len(self.token)} characters; it needs at least {SHORTEST_TOKEN}. Make one: "
+                "openssl rand -hex 32 > token"
+            )
+        if self.token is None and not is_loopback(self.host):
+            raise ConfigError(
+                f"Beyond this machine the service is only reachable with a token; received --host {self.host} and "
+                "none. Make one, openssl rand -hex 32 > token, and add --token-file token."
+            )
+
+    @property
+    def database_url(self) -> str:
+        """As SQLAlchemy takes it."""
+        url = self.database or f"sqlite:///{self.data / 'index.sqlite'}"
+        for name in ("postgres://", "postgresql://"):
+            if url.startswith(name):
+                return f"postgresql+pg8000://{url.removeprefix(name)}"
+        return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        pass
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise ConfigError(f"--host {host!r} is not an address of this machine ({error}).") from error
+    return bool(found) and all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)
+
+
+def read_token(file: Path) -> str:
+    """The first line of ``file``. Raises ``ConfigError``."""
+    try:
+        lines = file.expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read the token from {str(file)!r}: {error}.") from error
+    token = lines[0].strip() if lines else ""
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError(f"The token in {str(file)!r} must be plain letters and digits: openssl rand -hex 32")
+    return token
