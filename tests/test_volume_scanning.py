@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blem
 import nibabel as nib
 
 import volume_files as made
-from blemish import cli
+from blemish import cli, volume_scanning
 from blemish.config import ScanConfig, VolumeConfig
 from blemish.deciding import decide
 from blemish.errors import ConfigError, InputError
@@ -280,6 +280,34 @@ def test_a_truncated_file_is_listed(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:2000])
     (odd,) = scan(tmp_path / "brains", CONFIG).unreadable
     assert "end too early" in odd.reason
+
+
+@pytest.mark.parametrize("align", ["box", "affine"])
+@pytest.mark.parametrize("shape", [SHAPE, (20, 24, 16)])
+def test_a_volume_that_changes_during_the_scan_is_listed(
+    shape: tuple[int, int, int], align: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether or not its new voxels would fit into the old brain."""
+    folder = write(tmp_path / "brains")
+    looking = volume_scanning.look
+
+    def look(*given: Any) -> Any:
+        found = looking(*given)
+        made.write_nifti(folder / "b02.nii.gz", made.brain(shape, 7))
+        return found
+
+    monkeypatch.setattr(volume_scanning, "look", look)
+    result = scan(folder, CONFIG, volumes={**asdict(CONFIG.volumes), "align": align})
+    (left,) = (photo for photo in result.photos if photo.status == "unreadable")
+    assert (left.path, left.reason) == ("b02.nii.gz", "it was changed while it was scanned")
+
+
+def test_a_volume_that_changed_since_has_no_picture(tmp_path: Path) -> None:
+    result = scan(write(tmp_path / "brains"), CONFIG)
+    made.write_nifti(tmp_path / "brains" / "b02.nii.gz", brain(7))
+    assert result.volumes is not None
+    values = {path: one.values() for path, one in result.volumes.by_path.items()}
+    assert [path for path, found in values.items() if len(np.unique(found)) == 2] == ["b02.nii.gz"]
 
 
 def test_a_mask_of_another_grid_is_listed(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volume_masks import BrainMask, brain_mask
 from blemish.inputs.volume_nifti import read_nifti
 
-__all__ = ["Volume", "clipped", "digest", "read_brain", "read_mask_on", "read_volume", "same_grid"]
+__all__ = ["Volume", "clipped", "digest", "read_again", "read_brain", "read_mask_on", "read_volume", "same_grid"]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -63,6 +63,15 @@ def read_volume(file: VolumeFile, axes: str | None = None) -> Volume:
     values = np.ascontiguousarray(geometry.to_ras(stored))
     modality = "CT" if _is_ct(values) else file.modality
     return Volume(values, geometry, sha256, modality)
+
+
+def read_again(file: VolumeFile, sha256: str) -> Volume:
+    """A volume whose brain and place are known from bytes with this digest. Raises ``UnreadablePhoto`` as
+    ``read_volume``, and if they are others by now."""
+    volume = read_volume(file)
+    if volume.sha256 != sha256:
+        raise UnreadablePhoto("it was changed while it was scanned")
+    return volume
 
 
 def digest(file: VolumeFile) -> str:
