@@ -17,7 +17,7 @@ import volume_files as made
 from blemish import bundle, cli
 from blemish.checked import CheckedVolume
 from blemish.checking import Results, check_files, listed
-from blemish.errors import ConfigError, InputError
+from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.freezing import freeze
 from blemish.frozen import Detector, export_onnx
 from blemish.run import read_rows
@@ -161,6 +161,20 @@ def test_what_is_refused(run: Path, file: Path, detector: Detector, tmp_path: Pa
     made.write_nifti(tmp_path / "two" / "b.nii.gz", brain(2))
     with pytest.raises(InputError, match="holds 2 volumes"):
         detector.check(tmp_path / "two")
+
+
+def test_a_tomogram_is_no_brain_of_this_kind(run: Path, detector: Detector, tmp_path: Path) -> None:
+    """Neither judged nor taught from; and a detector from before says what it always said."""
+    tomogram = made.write_nifti(tmp_path / "ct.nii.gz", np.where(brain(81) > 0, brain(81), -1000).astype(np.float32))
+    with pytest.raises(UnreadablePhoto, match="a CT among MR volumes"):
+        detector.check(tomogram)
+    with pytest.raises(InputError, match="a CT among MR volumes"):
+        teach(Path(shutil.copytree(run, tmp_path / "run")), good=[tomogram])
+    facts = detector.facts.as_dict()
+    del facts["volume"]["ct"]
+    assert bundle.DetectorFacts.of(facts).volume.ct is None
+    with pytest.raises(ValueError, match="ct is 'yes'"):
+        bundle.VolumeView.of({**facts["volume"], "ct": "yes"})
 
 
 def test_a_detector_of_volumes_is_read_back(file: Path) -> None:

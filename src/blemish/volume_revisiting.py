@@ -24,7 +24,7 @@ from blemish.config import ScanConfig, with_options
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.extending import OF_THE_MACHINE
 from blemish.extraction import in_order
-from blemish.inputs.volume_checks import Frame, VolumeFacts
+from blemish.inputs.volume_checks import Frame, VolumeFacts, other_scanner
 from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile, find_volumes
 from blemish.inputs.volumes import digest, read_mask_on, read_volume
@@ -99,6 +99,12 @@ class VolumeRevisit(Visit[VolumeFile]):
         straight = [(geometry, box) for geometry, box in placed if isinstance(box, Box)]
         return Frame.of(straight, self.config.volumes.align)
 
+    @property
+    def _ct(self) -> bool | None:
+        """Whether its volumes are CTs; None in a run from before it was told."""
+        said = self.manifest.get("resolved", {}).get("ct")
+        return said if isinstance(said, bool) else None
+
     def see(self, photos: Sequence[VolumeFile], advance: Advance) -> Iterator[Sight]:
         work = partial(self._see, known=self._known(photos))
         with closing(in_order(work, photos, 1, Event())) as steps:  # networks have threads of their own
@@ -139,6 +145,8 @@ class VolumeRevisit(Visit[VolumeFile]):
         found = look([file], wrong, 1, lambda volumes: None)
         if wrong:
             raise UnreadablePhoto(wrong[file.path])
+        if self._ct is not None and (reason := other_scanner(found[0].facts, ct=self._ct)):
+            raise UnreadablePhoto(reason)
         return found[0], self.frame.box(found[0].facts)
 
     def find(self, given: str | Path) -> VolumeFile:
@@ -226,7 +234,7 @@ class VolumeRevisit(Visit[VolumeFile]):
 
     def view(self, gain: float) -> VolumeView | None:
         of, frame = self.config.volumes, self.frame
-        return VolumeView(of.grid, of.slices, of.axes, of.radius, gain, frame.side, frame.middle)
+        return VolumeView(of.grid, of.slices, of.axes, of.radius, gain, frame.side, frame.middle, self._ct)
 
     def usual(self, maps: Float32, paths: Sequence[str]) -> Usual | None:
         return Usual.of(maps, self.inside(paths)) if self.config.volumes.places else None

@@ -269,6 +269,7 @@ def _facts(batch: _Batch, config: ScanConfig, done: _Done) -> dict[str, Any]:
     cube = config.volumes.cube
     return {
         "volumes": len(done.natives),
+        "ct": batch.looked[0].facts.modality == "CT",  # of one as of all: others were left out
         "k": done.parts[0].compared.k,
         "subsets": len(done.parts),
         "image_score": "the mean of its highest thousandth" if config.image_score == "max" else config.image_score,

@@ -16,7 +16,7 @@ from blemish.errors import ConfigError
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted
 
-__all__ = ["ALIGNMENTS", "Frame", "Placing", "VolumeFacts", "differences", "other_scanners", "place"]
+__all__ = ["ALIGNMENTS", "Frame", "Placing", "VolumeFacts", "differences", "other_scanner", "other_scanners", "place"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -53,8 +53,15 @@ def other_scanners(facts: Sequence[VolumeFacts]) -> dict[str, str]:
         return {}
     if len(tomograms) > len(facts) / 2:
         kept = set(tomograms)
-        return {one.path: "not CT, as most volumes here are" for one in facts if one.path not in kept}
-    return dict.fromkeys(tomograms, "a CT among MR volumes; scan it with others of its kind")
+        return {one.path: other_scanner(one, ct=True) for one in facts if one.path not in kept}
+    return {one.path: other_scanner(one, ct=False) for one in facts if one.path in tomograms}
+
+
+def other_scanner(one: VolumeFacts, *, ct: bool) -> str:
+    """Why a volume cannot be compared with others that are all ``ct``, or none of them; "" if it can."""
+    if (one.modality == "CT") == ct:
+        return ""
+    return "not a CT, as the others are" if ct else "a CT among MR volumes; scan it with others of its kind"
 
 
 def differences(facts: Sequence[VolumeFacts], align: str) -> list[str]:
