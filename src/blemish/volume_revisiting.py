@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Event
 
@@ -27,7 +27,7 @@ from blemish.extraction import in_order
 from blemish.inputs.volume_checks import Frame, VolumeFacts, other_scanner
 from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile, find_volumes
-from blemish.inputs.volumes import digest, read_mask_on, read_volume
+from blemish.inputs.volumes import digest, read_again, read_brain, read_mask_on, read_volume
 from blemish.paths import RUN_VOLUMES
 from blemish.progress import Advance
 from blemish.rescoring import Evidence
@@ -49,6 +49,8 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.intp]
 
 AT_A_PLACE = 12  # tokens of a bank in each cell: all that a dozen volumes have
+TRIED = 3  # volumes with a given brain mask that are asked whether it would have been found as well
+AGREE = 0.95  # Dice of the two, from which it makes no difference
 WHOLE = 0.9  # share of the volume from which a mask is taken for the wrong way round
 
 
@@ -105,6 +107,31 @@ class VolumeRevisit(Visit[VolumeFile]):
         said = self.manifest.get("resolved", {}).get("ct")
         return said if isinstance(said, bool) else None
 
+    def _require_found(self) -> None:
+        """A volume that comes later has no brain mask. Raises ``ConfigError`` if its brain would be found in another
+        way than those of the run were given, ``InputError`` if these cannot be read any more."""
+        if self._given_otherwise:
+            raise ConfigError(
+                f"{self.run.name!r} was scanned with brain masks (--masks), and without one the brain of "
+                f"{self._given_otherwise!r} would be found elsewhere; a volume that comes later has none. Scan again "
+                "without --masks, or scan volumes that are stripped (0 outside of the brain)."
+            )
+
+    @cached_property
+    def _given_otherwise(self) -> str:
+        """The path of a volume whose given brain is not the one that would be found; "" if there is none."""
+        given = [one for one in self.of_run.by_path.values() if one.file.brain]
+        for one in given[:TRIED]:
+            try:
+                volume = read_again(one.file, one.sha256)
+                found = read_brain(replace(one.file, brain=None), volume).inside
+            except UnreadablePhoto as reason:
+                raise InputError(f"Cannot read {one.file.path!r}: {reason}.") from reason
+            brain = one.brain
+            if 2 * int((found & brain).sum()) < AGREE * (int(found.sum()) + int(brain.sum())):
+                return one.file.path
+        return ""
+
     def see(self, photos: Sequence[VolumeFile], advance: Advance) -> Iterator[Sight]:
         work = partial(self._see, known=self._known(photos))
         with closing(in_order(work, photos, 1, Event())) as steps:  # networks have threads of their own
@@ -141,6 +168,7 @@ class VolumeRevisit(Visit[VolumeFile]):
         return Looked(file, facts, native.sha256, native.packed, "as scanned"), native.box
 
     def _other(self, file: VolumeFile) -> tuple[Looked, Box | Tilted]:
+        self._require_found()
         wrong: dict[str, str] = {}
         found = look([file], wrong, 1, lambda volumes: None)
         if wrong:
@@ -233,6 +261,7 @@ class VolumeRevisit(Visit[VolumeFile]):
         return np.arange(count) if count <= AT_A_PLACE else folds(count)
 
     def view(self, gain: float) -> VolumeView | None:
+        self._require_found()
         of, frame = self.config.volumes, self.frame
         return VolumeView(of.grid, of.slices, of.axes, of.radius, gain, frame.side, frame.middle, self._ct)
 
