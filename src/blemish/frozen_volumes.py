@@ -38,7 +38,7 @@ class VolumeEye:
         self._config = VolumeConfig(
             grid=view.grid, cube=facts.height, radius=view.radius, slices=view.slices, axes=view.axes
         )
-        self._frame = Frame(view.side, view.middle)
+        self._frame = Frame(view.side, view.middle, view.turn)
         self._branch = Branch(backbone, (facts.height, facts.width), facts.radii, facts.join, device)
 
     def see(self, file: VolumeFile) -> SeenVolume:

@@ -263,7 +263,8 @@ class VolumeRevisit(Visit[VolumeFile]):
     def view(self, gain: float) -> VolumeView | None:
         self._require_found()
         of, frame = self.config.volumes, self.frame
-        return VolumeView(of.grid, of.slices, of.axes, of.radius, gain, frame.side, frame.middle, self._ct)
+        where = (frame.side, frame.middle, frame.turn)
+        return VolumeView(of.grid, of.slices, of.axes, of.radius, gain, *where, self._ct)
 
     def usual(self, maps: Float32, paths: Sequence[str]) -> Usual | None:
         return Usual.of(maps, self.inside(paths)) if self.config.volumes.places else None
