@@ -158,7 +158,7 @@ def test_a_missing_or_damaged_diagnosis(
         diagnose(run)
     assert call(monkeypatch, "diagnose", run) == 2
     err = capsys.readouterr().err
-    assert "Scan the photos again" in err and "Traceback" not in err
+    assert "Scan again" in err and "Traceback" not in err
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:

@@ -251,6 +251,8 @@ def test_natural_key_is_a_total_order() -> None:
         ("nowhere", lambda f: None, "no folder"),
         ("file.jpg", lambda f: f.write_bytes(b""), "is a file"),
         ("empty", lambda f: f.mkdir(), "is empty"),
+        ("no volumes either", lambda f: f.mkdir(), "and DICOM series"),
+        ("b.nii.gz", lambda f: f.write_bytes(b""), "Give the folder that holds it and others"),
         ("texts", lambda f: (f.mkdir(), (f / "a.txt").write_text("")), "1 other files"),
     ],
 )

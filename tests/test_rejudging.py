@@ -374,7 +374,7 @@ HARM = pytest.mark.parametrize(
         (damage("verdict/regions.json", b"[]"), "missing or damaged"),
         (damage("verdict/regions.json", b'{"5.png": [[1, 2]]}'), "missing or damaged"),
         (damage("report.html", b"<p>mine</p>"), "report.html': this report.html has no verdict to replace"),
-        (lambda run: (run / "report.html").unlink(), "report.html': it is missing. Scan the photos again"),
+        (lambda run: (run / "report.html").unlink(), "report.html': it is missing. Scan again"),
         (cut("results.jsonl"), "results.jsonl"),
         (fewer_rows, "does not fit the run's verdict"),
         (another_family, "families.json' does not fit the run"),

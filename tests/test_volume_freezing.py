@@ -162,6 +162,10 @@ def test_what_is_refused(run: Path, file: Path, detector: Detector, tmp_path: Pa
     made.write_nifti(tmp_path / "two" / "b.nii.gz", brain(2))
     with pytest.raises(InputError, match="holds 2 volumes"):
         detector.check(tmp_path / "two")
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG" + bytes(400))
+    absent, photo = check_files(detector, listed([tmp_path / "absent.nii.gz", tmp_path / "photo.png"], detector))
+    assert absent["error"] == "there is no such file"
+    assert photo["error"] == "neither a NIfTI file (.nii, .nii.gz) nor DICOM"
 
 
 def test_a_tomogram_is_no_brain_of_this_kind(run: Path, detector: Detector, tmp_path: Path) -> None:

@@ -209,6 +209,21 @@ def test_given_masks_are_used(folder: Path, tmp_path: Path) -> None:
     assert not native.scores(result.grids[0])[20:].any()
 
 
+def test_a_run_keeps_the_whole_path_of_its_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And grows from any folder; here from one whose masks lie beside the volumes."""
+    for number in range(4):
+        made.write_nifti(tmp_path / f"home/in/b{number}.nii.gz", brain(number))
+        made.write_nifti(tmp_path / f"home/in/b{number}_mask.nii.gz", (brain(number) > 0).astype(np.uint8))
+    monkeypatch.chdir(tmp_path / "home")
+    result = scan("in", CONFIG, volumes={"grid": 8, "cube": 64, "masks": "in"})
+    assert result.manifest["config"]["volumes"]["masks"] == str(tmp_path / "home" / "in")
+    assert result.manifest["resolved"]["brain_masks"] == ["given"]
+    result.save(tmp_path / "run")
+    write(tmp_path / "more", 1)
+    monkeypatch.chdir(tmp_path)
+    assert len(scan("more", extends=tmp_path / "run").scored) == 5
+
+
 def test_bids(tmp_path: Path) -> None:
     """One modality of two, maps named as derivatives, although a picture lies there."""
     (tmp_path / "data").mkdir()
@@ -226,6 +241,19 @@ def test_bids(tmp_path: Path) -> None:
     assert json.loads((run / "maps" / f"{name}.json").read_text())["Sources"] == [
         "bids:raw:sub-1/anat/sub-1_T1w.nii.gz"
     ]
+    assert _raw(run) == "../../data"
+    rejudge(run, threshold=0.0)
+    assert _raw(run) == "../../data"
+    moved = scan(tmp_path / "data", CONFIG, volumes=volumes).save(tmp_path / "some where" / "run")
+    assert _raw(moved) == "../../../data"
+    (tmp_path / "data").rename(tmp_path / "raw data")
+    assert _raw(scan(tmp_path / "raw data", CONFIG, volumes=volumes).save(tmp_path / "again")) == "../../raw%20data"
+
+
+def _raw(run: Path) -> str:
+    """Where the maps of a run say that their source is."""
+    described = json.loads((run / "maps" / "dataset_description.json").read_text())
+    return str(described["DatasetLinks"]["raw"])
 
 
 def test_photos_win_in_a_folder_of_both(folder: Path, tmp_path: Path) -> None:
@@ -235,6 +263,25 @@ def test_photos_win_in_a_folder_of_both(folder: Path, tmp_path: Path) -> None:
     for number in range(3):
         Image.fromarray(np.full((64, 64, 3), 60 * number, np.uint8)).save(tmp_path / "both" / f"{number}.png")
     assert scan(tmp_path / "both", ScanConfig(backbone="mock", cache=False, size=64)).volumes is None
+
+
+@pytest.mark.parametrize(
+    "volumes, words",
+    [
+        ({"grey": "bright", "masks": "/nowhere"}, "--masks, --grey is for volumes"),
+        ({"grid": 16, "radius": 3}, "--grid, --radius is for volumes"),
+        ({"slices": 4}, "slices in [volumes] is for volumes"),
+    ],
+)
+def test_photos_have_no_use_for_options_of_volumes(volumes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number in range(3):
+        Image.fromarray(np.full((64, 64, 3), 60 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        scan(tmp_path, ScanConfig(backbone="mock", cache=False, size=64), volumes=volumes)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        scan(tmp_path, method="text", text={"class_name": "brain"}, volumes=volumes)
 
 
 # What cannot be used

@@ -151,6 +151,9 @@ def test_what_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "text.nii.gz").write_text("no volume")
     with pytest.raises(InputError, match="Cannot read"):
         teach(run, good=[tmp_path / "text.nii.gz"])
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG" + bytes(400))
+    with pytest.raises(InputError, match="neither a NIfTI file"):
+        teach(run, good=[tmp_path / "photo.png"])
 
 
 def test_a_volume_that_has_changed(original: Path, tmp_path: Path) -> None:

@@ -44,6 +44,28 @@ def test_a_plain_folder(tmp_path: Path) -> None:
     assert listing.notes == ("2 masks passed over, as their names say",)
 
 
+def test_modalities_by_the_names_of_files(tmp_path: Path) -> None:
+    """As BraTS names them, in folders that could be taken for modalities."""
+    for patient in ("t1", "BraTS20_Training_001", "ct"):
+        touch(tmp_path, *(f"{patient}/{patient}_{kind}.nii.gz" for kind in ("t1", "t1ce", "t2", "flair", "seg")))
+    touch(tmp_path, "t2/T1-p07-brain.nii", "t1/p08.nii", "t1/flair_p09.nii")
+    kinds = {volume.path: volume.modality for volume in find_volumes(tmp_path).volumes}
+    assert len(kinds) == 15
+    assert kinds["t1/t1_flair.nii.gz"] == kinds["t1/flair_p09.nii"] == "FLAIR"
+    assert kinds["ct/ct_t1ce.nii.gz"] == "T1ce"
+    assert kinds["t2/T1-p07-brain.nii"] == kinds["BraTS20_Training_001/BraTS20_Training_001_t1.nii.gz"] == "T1w"
+    assert kinds["t1/p08.nii"] == ""
+    for name in ("T1w", "t1"):
+        listing = find_volumes(tmp_path, name)
+        assert len(listing.volumes) == 4
+        assert listing.notes[-1] == "11 volumes of other modalities passed over"
+    with pytest.raises(InputError, match="no dwi volumes, but 1 whose names say none, 4 FLAIR, 3 T1ce"):
+        find_volumes(tmp_path, "dwi")
+    touch(tmp_path / "plain", "a.nii", "b.nii")
+    with pytest.raises(InputError, match=r"No name of the 2 volumes .* says a modality"):
+        find_volumes(tmp_path / "plain", "T1w")
+
+
 def test_a_bids_data_set(tmp_path: Path) -> None:
     touch(
         tmp_path,
@@ -99,6 +121,19 @@ def test_brain_masks_from_a_folder(tmp_path: Path) -> None:
     touch(tmp_path / "other", "x.nii")
     with pytest.raises(InputError, match="None of the 1 masks"):
         find_brain_masks(tmp_path / "other", find_volumes(tmp_path / "in"))
+
+
+def test_brain_masks_beside_the_volumes(tmp_path: Path) -> None:
+    """No volume is its own mask, by whatever path its folder is given."""
+    touch(tmp_path / "in", "h0.nii.gz", "h0_mask.nii.gz", "h1.nii.gz")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for folder in (tmp_path / "in", tmp_path / "link"):
+        listing = find_brain_masks(folder, find_volumes(tmp_path / "in"))
+        assert [volume.brain and volume.brain.name for volume in listing.volumes] == ["h0_mask.nii.gz", None]
+        assert listing.notes[-1].startswith("1 of 2 volumes have no brain mask")
+    (tmp_path / "in/h0_mask.nii.gz").unlink()
+    with pytest.raises(InputError, match="None of the 0 masks"):
+        find_brain_masks(tmp_path / "in", find_volumes(tmp_path / "in"))
 
 
 def test_the_cube_of_a_box_of_its_own_size_is_the_box() -> None:
@@ -162,6 +197,8 @@ def shifted(*millimetres: float, axes: str = "RAS") -> npt.NDArray[np.float64]:
     ("other", "said"),
     [
         (facts("b"), []),
+        (facts("b", modality="MR"), []),  # a DICOM series, whose contrast no tag names
+        (facts("b", modality="PT"), ["different modalities (2 T1w, 1 PT)"]),
         (facts("b", modality="T2w"), ["different modalities (2 T1w, 1 T2w)"]),
         (facts("b", shape=(101, 120, 100)), ["2 different shapes"]),
         (facts("b", matrix=made.affine(spacing=(1, 1, 1.2)), box=Box((10, 10, 9), (90, 110, 77))), ["another spacing"]),
@@ -183,6 +220,20 @@ def test_what_differs_in_a_batch(other: VolumeFacts, said: list[str]) -> None:
     assert len(found) == len(said), found
     for sentence, expected in zip(found, said, strict=True):
         assert expected in sentence
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (("sub-1/anat/sub-1_T1w.nii", "sub-2/anat/sub-2_T1w.nii", "sub-3.nii"), []),
+        (("p1.nii", "p1/p1.nii", "x/p1.nii"), []),  # nothing says that these are one
+        (("sub-1_ses-1_T1w.nii", "sub-1_ses-2_T1w.nii", "sub-2_T1w.nii"), ["One patient has", "sub-1 (2)"]),
+        (("sub-1_run-1.nii", "new/sub-1_run-2.nii", "sub-2/a", "sub-2/b"), ["2 patients have", "sub-1 (2)"]),
+    ],
+)
+def test_a_patient_beside_itself(paths: tuple[str, ...], said: list[str]) -> None:
+    found = differences([facts(path) for path in paths], "none")
+    assert len(found) == bool(said) and all(word in found[0] for word in said)
 
 
 def test_a_box_needs_no_registration() -> None:

@@ -36,7 +36,7 @@ _UNITS |= {"g": 2**30, "gib": 2**30, "gb": 10**9, "t": 2**40, "tib": 2**40, "tb"
 
 EXPORTS = ("masks", "coco", "labelstudio")
 
-SMALLEST_SUBSET = 20  # photos: with fewer, the votes are too few to be more than chance
+SMALLEST_SUBSET = 20  # photos or volumes: with fewer, the votes are too few to be more than chance
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class ScanConfig:
             ),
             (
                 self.subset is not None and self.subset != 0 and self.subset < SMALLEST_SUBSET,
-                f"subset is at least {SMALLEST_SUBSET} photos, or all; received {self.subset}.",
+                f"subset is at least {SMALLEST_SUBSET} photos or volumes, or all; received {self.subset}.",
             ),
             (
                 not 0.3 <= self.screen <= 1,
@@ -258,7 +258,7 @@ def _fits(value: Any, wanted: tuple[type, ...]) -> bool:
 
 
 def parse_subset(text: str) -> int:
-    """``all`` or a number of photos. Raises ``ConfigError``."""
+    """``all`` or a number of photos or volumes. Raises ``ConfigError``."""
     if text.strip().lower() == "all":
         return 0
     try:

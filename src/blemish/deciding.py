@@ -121,7 +121,7 @@ def _check(families: Sequence[Family], cache: run_cache.RunCache, run: Path) -> 
     known = set(cache.paths)
     whole = all(family.members and known.issuperset(family.paths) for family in families)
     if numbers != list(range(1, len(cache.looks) + 1)) or not whole:
-        raise InputError(f"{str(run / 'families.json')!r} does not fit the run's cache. Scan the photos again.")
+        raise InputError(f"{str(run / 'families.json')!r} does not fit the run's cache. Scan again.")
 
 
 def _one(families: Sequence[Family], number: int, run: Path) -> Family:

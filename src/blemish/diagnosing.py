@@ -104,7 +104,7 @@ def diagnose(run: str | Path, *, plots: bool = False) -> RunDiagnosis:
             unit="volume" if of_volumes(manifest) else "photo",
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"Cannot read {str(file)!r} ({error}). Scan the photos again.") from error
+        raise InputError(f"Cannot read {str(file)!r} ({error}). Scan again.") from error
     return _drawn(found, run) if plots else found
 
 

@@ -165,9 +165,9 @@ def _read_map(file: Path) -> Float32:
     try:
         anomaly_map = np.asarray(tifffile.imread(file), dtype=np.float32)
     except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise InputError(f"The anomaly map {file} cannot be read ({error}). Scan the photos again.") from error
+        raise InputError(f"The anomaly map {file} cannot be read ({error}). Scan again.") from error
     if anomaly_map.ndim != 2 or not np.isfinite(anomaly_map).all():
-        raise InputError(f"{file} is not an anomaly map: it needs (H, W) finite values. Scan the photos again.")
+        raise InputError(f"{file} is not an anomaly map: it needs (H, W) finite values. Scan again.")
     return anomaly_map
 
 

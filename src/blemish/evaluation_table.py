@@ -95,7 +95,7 @@ def read_scored(run: Path) -> list[Scored]:
             # in the order of names, so that resamples do not depend on the ranking
             return sorted((_photo(line) for line in csv.DictReader(file)), key=lambda photo: photo.path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"The run in {run} is damaged ({error}). Scan the photos again.") from error
+        raise InputError(f"The run in {run} is damaged ({error}). Scan again.") from error
 
 
 def _photo(line: Mapping[str, str]) -> Scored:

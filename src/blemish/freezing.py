@@ -282,7 +282,7 @@ def _defects(visit: Visit[Any], families: Sequence[Family], banks: Sequence[Floa
     flaws = [family for family in families if family.kind == "defect"]
     looks = read_run_cache(visit.run / RUN_CACHE).looks if flaws else ()
     if flaws and len(looks) != len(families):
-        raise InputError(f"{str(visit.run / RUN_CACHE)!r} does not fit the run. Scan the photos again.")
+        raise InputError(f"{str(visit.run / RUN_CACHE)!r} does not fit the run. Scan again.")
     for family in flaws:
         look = looks[family.number - 1]
         if look is not None and look.features == visit.features:

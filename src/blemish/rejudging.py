@@ -59,10 +59,10 @@ def rejudge(
     kept = verdict_file.read(run / RUN_VERDICT)
     scored = [photo for photo in rows if photo.status == "ok"]
     if [photo.score for photo in scored] != kept.estimated.scores.tolist():
-        raise InputError(f"{str(run / 'results.jsonl')!r} does not fit the run's verdict. Scan the photos again.")
+        raise InputError(f"{str(run / 'results.jsonl')!r} does not fit the run's verdict. Scan again.")
     families = read_families(run / "families.json")
     if not {path for family in families for path in family.paths} <= {photo.path for photo in scored}:
-        raise InputError(f"{str(run / 'families.json')!r} does not fit the run. Scan the photos again.")
+        raise InputError(f"{str(run / 'families.json')!r} does not fit the run. Scan again.")
     manifest["config"] |= {"verdict": asdict(config), "exports": list(wanted)}
     result = Result(
         photos=tuple(rows),
@@ -131,9 +131,7 @@ def _said(manifest: dict[str, Any], run: Path) -> tuple[ScanConfig, tuple[int, i
             tuple(manifest["warnings"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{str(run / RUN_MANIFEST)!r} was changed or damaged ({error!r}). Scan the photos again."
-        ) from error
+        raise InputError(f"{str(run / RUN_MANIFEST)!r} was changed or damaged ({error!r}). Scan again.") from error
 
 
 def _no_pixels(row: int) -> Any:
@@ -155,7 +153,7 @@ def _write(result: Result, run: Path, places: Places, progress: Progress) -> Non
             report.replace_verdict(run / "report.html", folder / "report.html", result)
         except (FileNotFoundError, ValueError) as error:
             why = "it is missing" if isinstance(error, FileNotFoundError) else error
-            raise InputError(f"{str(run / 'report.html')!r}: {why}. Scan the photos again.") from error
+            raise InputError(f"{str(run / 'report.html')!r}: {why}. Scan again.") from error
         if result.volumes:
             _write_volumes(result, run, folder, progress)
         else:
@@ -171,7 +169,7 @@ def _write_volumes(result: Result, run: Path, folder: Path, progress: Progress) 
     """Masks, which lie among the maps, and the table of patients; the maps are those that the run has."""
     unchanged = Unchanged(run, maps=frozenset(photo.path for photo in result.scored), overlays=frozenset())
     with progress.stage("writing masks", len(result.scored)) as advance:
-        write_maps(result, folder, result.manifest["config"]["maps"], advance, unchanged)
+        write_maps(result, folder, run, result.manifest["config"]["maps"], advance, unchanged)
     take_over(unchanged, folder, result)
 
 

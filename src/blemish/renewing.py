@@ -69,7 +69,7 @@ def renew(to: Renewal, progress: Progress) -> Result:
     written."""
     scored = {photo.path: photo for photo in to.rows if photo.status == "ok"}
     if scored.keys() != set(to.paths):
-        raise InputError(f"{str(to.run / 'results.jsonl')!r} does not fit the run. Scan the photos again.")
+        raise InputError(f"{str(to.run / 'results.jsonl')!r} does not fit the run. Scan again.")
     scale = ColourScale(**to.manifest["colour_scale"])
     rows, order = ranked([scored[path] for path in to.paths], to.scores, family_of(to.families))
     grids = to.new_maps[order]

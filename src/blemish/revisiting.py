@@ -80,9 +80,7 @@ class Revisit(Visit[PhotoFile]):
                 branch.cache = FeatureCache(cache_dir(), branch.cache_settings(branch.shape, ceiling))
             check_manifest(manifest)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise InputError(
-                f"The manifest of {str(run)!r} was changed or damaged ({error!r}). Scan the photos again."
-            ) from error
+            raise InputError(f"The manifest of {str(run)!r} was changed or damaged ({error!r}). Scan again.") from error
         photos = {path: PhotoFile(path, file) for path, file in earlier.files.items() if path in scored}
         if scored != photos.keys():
             raise unfit(run)
@@ -103,7 +101,7 @@ class Revisit(Visit[PhotoFile]):
                     raise InputError(f"Cannot read {done.path!r}: {done.reason}.")
                 path, digest = done.ready.file.path, done.ready.sha256
                 if done.ready.file is self.photos.get(path) and self.sha256.get(path, digest) != digest:
-                    raise InputError(f"{path!r} was changed since it was scanned. Scan the photos again.")
+                    raise InputError(f"{path!r} was changed since it was scanned. Scan again.")
                 (seen,) = done.seen
                 yield Sight(path, digest, seen.grids, seen.embedding, pixels=done.ready.pixels[0])
                 advance(1)

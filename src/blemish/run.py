@@ -74,7 +74,7 @@ def write_sinks(
 ) -> None:
     """All files of a run into ``folder``, ``run.json`` last: its existence means that the others are complete.
 
-    ``out``: where the run will be, for the words of the ``RunError`` that a failing disk raises."""
+    ``out``: where the run will be, for paths in it and for the words of the ``RunError`` that a failing disk raises."""
     from blemish.sinks import csv, families, jsonl, report
 
     start = time.perf_counter()
@@ -83,7 +83,7 @@ def write_sinks(
             csv.write(result, folder / "results.csv")
             jsonl.write(result, folder / "results.jsonl")
             families.write(result, folder / "families.json")
-            write_maps(result, folder, maps, advance, unchanged)
+            write_maps(result, folder, out, maps, advance, unchanged)
             report.write(result, folder / "report.html", out.name)
         if unchanged:
             take_over(unchanged, folder, result)
@@ -111,9 +111,15 @@ def _steps(result: Result) -> int:
 
 
 def write_maps(
-    result: Result, folder: Path, maps: str, advance: Callable[[int], None], unchanged: Unchanged | None = None
+    result: Result,
+    folder: Path,
+    out: Path,
+    maps: str,
+    advance: Callable[[int], None],
+    unchanged: Unchanged | None = None,
 ) -> None:
-    """Maps, pictures and masks, as photos or volumes have them, but those that are ``unchanged``."""
+    """Maps, pictures and masks, as photos or volumes have them, but those that are ``unchanged``. ``out``: where
+    ``folder`` will be."""
     paths = {photo.path for photo in result.scored}
     same_maps, same_overlays = (unchanged.maps, unchanged.overlays) if unchanged else (frozenset(), frozenset())
     exports = result.manifest["config"]["exports"]
@@ -123,6 +129,7 @@ def write_maps(
         volumes.write(
             result,
             folder / "maps",
+            out / "maps",
             advance,
             maps=maps != "none",
             masks="masks" in exports,
@@ -222,4 +229,4 @@ def read_rows(run: Path) -> list[Photo]:
         with file.open(encoding="utf-8") as lines:
             return [Photo(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan the photos again.") from error
+        raise InputError(f"{str(file)!r} was changed or damaged ({error}). Scan again.") from error

@@ -107,5 +107,5 @@ def read(folder: Path) -> RunCache:
 def _damaged(folder: Path, error: Exception) -> InputError:
     return InputError(
         f"{str(folder)!r} is missing or damaged, so the run cannot be scored again ({error}). "
-        "Scan the photos again; features are cached, so it is quicker than the first time."
+        "Scan again; features are cached, so it is quicker than the first time."
     )

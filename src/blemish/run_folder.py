@@ -131,7 +131,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{str(file)!r} is not the manifest of a run. Give the folder that --out named.") from error
     if schema != RUN_SCHEMA:
-        raise InputError(f"{str(run)!r} has schema {schema!r}, this blemish reads {RUN_SCHEMA}. Scan the photos again.")
+        raise InputError(f"{str(run)!r} has schema {schema!r}, this blemish reads {RUN_SCHEMA}. Scan again.")
     return manifest
 
 

@@ -86,6 +86,7 @@ def scan(
                 f"{str(source)!r} holds volumes, which are compared with each other; --method {config.method} judges "
                 "photos. Leave it out."
             )
+        _require_no_volume_options(Path(source).expanduser(), config)
         from blemish.text_scanning import scan_by_words  # CLIP and its learned models, which other scans need not load
 
         return scan_by_words(Path(source).expanduser(), config, progress, scratch)
@@ -101,6 +102,7 @@ def scan(
             f"A run of volumes is extended by volumes; {str(source)!r} holds none, or photos besides. Scan photos by "
             "themselves."
         )
+    _require_no_volume_options(source, config)
     clock = Clock(progress)
     with threads(config.threads):
         with clock.quiet("listing and loading"):
@@ -136,6 +138,16 @@ def _of_volumes(source: Path, config: ScanConfig) -> bool:
     if not said and not (source / "dataset_description.json").is_file() and has_photos(source):
         return False
     return holds_volumes(source)
+
+
+def _require_no_volume_options(source: Path, config: ScanConfig) -> None:
+    """Raises ``ConfigError`` for what only volumes have a use for; what is not there is told of elsewhere."""
+    said = config.volumes.said()
+    if said and source.exists():
+        raise ConfigError(
+            f"{', '.join(said)} is for volumes, and {str(source)!r} is no folder of volumes: one that holds NIfTI "
+            "files or DICOM series, and no photos unless it is a BIDS data set. Leave it out."
+        )
 
 
 @dataclass(frozen=True)

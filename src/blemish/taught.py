@@ -84,7 +84,7 @@ class Taught:
     def _order(self, paths: Sequence[str]) -> npt.NDArray[np.intp]:
         row = {path: at for at, path in enumerate(self.paths)}
         if row.keys() != set(paths):
-            raise InputError("What was taught is about other photos than those of the run. Scan the photos again.")
+            raise InputError("What was taught is about other photos than those of the run. Scan again.")
         return np.array([row[path] for path in paths], dtype=np.intp)
 
     def with_base(self, base: Float32, paths: Sequence[str]) -> Taught:
@@ -200,6 +200,6 @@ def _said(facts: Mapping[str, Mapping[str, Call]]) -> dict[str, Call]:
 
 def _damaged(folder: Path, error: Exception) -> InputError:
     return InputError(
-        f"{str(folder)!r} is missing a file or damaged ({error}). Scan the photos again, then teach again; features "
+        f"{str(folder)!r} is missing a file or damaged ({error}). Scan again, then teach again; features "
         "are cached, so it is quicker than the first time."
     )

@@ -111,7 +111,7 @@ def read(folder: Path) -> Kept:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
         raise InputError(
             f"{str(folder)!r} is missing or damaged, so the threshold cannot be moved ({error}). "
-            "Scan the photos again; features are cached, so it is quicker than the first time."
+            "Scan again; features are cached, so it is quicker than the first time."
         ) from error
 
 

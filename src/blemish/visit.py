@@ -217,7 +217,7 @@ class Visit(ABC, Generic[File]):
 
 def unfit(run: Path) -> InputError:
     """Files of the run do not belong together."""
-    return InputError(f"{str(run / 'results.jsonl')!r} does not fit the run. Scan the photos again.")
+    return InputError(f"{str(run / 'results.jsonl')!r} does not fit the run. Scan again.")
 
 
 def branch_of(used: dict[str, Any]) -> Branch:
@@ -228,7 +228,7 @@ def branch_of(used: dict[str, Any]) -> Branch:
     if backbone.weights_sha256 != used["weights_sha256"]:
         raise BackboneError(
             f"The run was made with weights {used['weights_sha256'][:12]} of {used['name']}; installed are "
-            f"{backbone.weights_sha256[:12]}. Scan the photos again with these."
+            f"{backbone.weights_sha256[:12]}. Scan again with these."
         )
     shape = int(used["working_size"]["height"]), int(used["working_size"]["width"])
     return Branch(backbone, shape, tuple(used["radii"]), bool(used["join"]), device)

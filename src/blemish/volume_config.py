@@ -12,6 +12,7 @@ from blemish.errors import ConfigError
 __all__ = ["VolumeConfig"]
 
 ANYWHERE = -1  # a radius
+OPTIONS = ("grid", "radius", "align", "modality", "masks", "axes", "grey")  # of the command line; others are in a file
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class VolumeConfig:
     axes: tuple[int, ...] = (0, 1, 2)  # across which axes slices are cut: sagittal, coronal, axial
     places: bool = True  # weigh scores by what is usual at their place
     grey: str = "off"  # grey levels against the usual at their place count too: bright (FLAIR, DWI), dark, both
+
+    def said(self) -> list[str]:
+        """What was asked for, by an option's name or that of a setting in a file: all that is not the default."""
+        usual = VolumeConfig()
+        names = [field.name for field in fields(self) if getattr(self, field.name) != getattr(usual, field.name)]
+        return [f"--{name}" if name in OPTIONS else f"{name} in [volumes]" for name in names]
 
     def __post_init__(self) -> None:
         if isinstance(self.axes, list):

@@ -79,6 +79,7 @@ def scan_volumes(
 ) -> Result:
     """Compare every volume of a folder with all the others. Arguments and errors as for ``scanning.scan``."""
     _check(config)
+    config = _with_place_of_masks(config)
     clock = Clock(progress)
     with threads(config.threads):
         with clock.quiet("listing and loading"):
@@ -86,7 +87,7 @@ def scan_volumes(
             if earlier:
                 listing = grown(earlier, listing)
             if config.volumes.masks is not None:
-                listing = find_brain_masks(Path(config.volumes.masks).expanduser(), listing)
+                listing = find_brain_masks(Path(config.volumes.masks), listing)
             device, device_reason = machine.choose_device(config.device)
             branch = _branch(config, device)
         progress.note(f"{len(listing.volumes)} volumes in {listing.root}{_noted(listing)}")
@@ -143,6 +144,14 @@ def _check(config: ScanConfig) -> None:
         raise ConfigError(f"Volumes are seen with one backbone; received {config.backbone!r}.")
     if config.volumes.align == "affine":
         require_library()
+
+
+def _with_place_of_masks(config: ScanConfig) -> ScanConfig:
+    """The folder of masks by its whole path: the run keeps it, and may be extended from another folder."""
+    if config.volumes.masks is None:
+        return config
+    masks = str(Path(config.volumes.masks).expanduser().absolute())
+    return replace(config, volumes=replace(config.volumes, masks=masks))
 
 
 def _branch(config: ScanConfig, device: str) -> Branch:

@@ -121,7 +121,7 @@ def scan(
         typer.Option(help="For volumes: grey levels unusual at their place count too: bright (FLAIR), dark or both."),
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="For volumes: which of a BIDS data set with several, e.g. T1w.")
+        str | None, typer.Option(help="For volumes: which to take where there are several, e.g. T1w.")
     ] = None,
     masks: Annotated[
         str | None, typer.Option(help="For volumes: a folder of brain masks; default: found in the voxels.")

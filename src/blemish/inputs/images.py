@@ -106,7 +106,9 @@ def find_photos(folder: Path) -> tuple[list[PhotoFile], int]:
     if not os.path.lexists(folder):
         raise InputError(f"There is no folder {str(folder)!r}. Type the path of a folder that holds photos.")
     if os.path.isfile(folder):  # noqa: PTH113 - Path.is_file raises where a parent may not be entered
-        raise InputError(f"{str(folder)!r} is a file. Give the folder that holds the photos: {str(folder.parent)!r}?")
+        raise InputError(
+            f"{str(folder)!r} is a file. Give the folder that holds it and others: {str(folder.parent)!r}?"
+        )
     if _is_run(folder):
         raise InputError(f"{str(folder)!r} is a run of blemish, not a folder of photos. Its report is report.html.")
     found: list[PhotoFile] = []
@@ -129,7 +131,10 @@ def find_photos(folder: Path) -> tuple[list[PhotoFile], int]:
     found += [_photo(folder, place) for place in closed if place.suffix.lower() not in SUFFIXES]
     if not found:
         seen = f"holds {other} other files and no photos" if other else "is empty"
-        raise InputError(f"{str(folder)!r} {seen}. Readable are {', '.join(sorted(SUFFIXES))}.")
+        raise InputError(
+            f"{str(folder)!r} {seen}. Readable are {', '.join(sorted(SUFFIXES))}; scans of "
+            "volumes .nii, .nii.gz and DICOM series."
+        )
     return sorted(found, key=lambda photo: natural_key(photo.path)), runs
 
 

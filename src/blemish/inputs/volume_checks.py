@@ -6,7 +6,7 @@ It sees facts about volumes, not voxels; it changes nothing and words what a use
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from blemish.errors import ConfigError, UnreadablePhoto
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted
+from blemish.inputs.volume_layouts import subject_of
 
 __all__ = ["ALIGNMENTS", "Frame", "Placing", "VolumeFacts", "differences", "other_scanner", "other_scanners", "place"]
 
@@ -24,6 +25,7 @@ Turn = tuple[tuple[float, ...], ...]  # 3 x 3
 ALIGNMENTS = ("none", "box", "affine")
 SPACING_APART = 0.1  # of the usual spacing by which one differs
 FLAT = 2.5  # ratio of a brain's longest to its shortest side in mm that no brain has
+NO_MR = {"CT", "ct", "PT", "pet"}  # modalities, as tags and names have them
 ONE_PLACE = 0.6  # overlap of a brain's box with the batch's median box, above which it counts as registered
 STRAIGHT = 0.02  # by which the directions of axes that point the same way may differ
 
@@ -67,12 +69,18 @@ def other_scanner(one: VolumeFacts, *, ct: bool) -> str:
 
 
 def differences(facts: Sequence[VolumeFacts], align: str) -> list[str]:
-    """Sentences on what differs in the batch: modality, spacing, shape, orientation, place. Empty if nothing does."""
-    said = []
+    """Sentences on what differs in the batch: modality, spacing, shape, orientation, place; and on
+    what does not: the patient. Empty if there is nothing to say."""
+    said = [*_same_patients(facts)]
     kinds = Counter(one.modality for one in facts if one.modality)
+    if not kinds.keys() & NO_MR:
+        kinds.pop("MR", None)  # what a DICOM tag has to say of every contrast
     if len(kinds) > 1:
         listed = ", ".join(f"{count} {name}" for name, count in kinds.most_common())
-        said.append(f"The volumes are of different modalities ({listed}); each will look odd to the others.")
+        said.append(
+            f"The volumes are of different modalities ({listed}); each will look odd to the others. "
+            "Choose one by --modality."
+        )
     spacing = np.array([one.geometry.spacing for one in facts])
     odd = (np.abs(spacing / np.median(spacing, axis=0) - 1) > SPACING_APART).any(axis=1)
     if odd.any():
@@ -198,6 +206,18 @@ def _in_mm(geometry: Geometry, at: Float64) -> Float64:
 def _turn(geometry: Geometry) -> Turn:
     """The directions of the axes in RAS order, one a column."""
     return tuple(map(tuple, (geometry.ras_affine[:3, :3] / geometry.spacing).tolist()))
+
+
+def _same_patients(facts: Sequence[VolumeFacts]) -> Iterator[str]:
+    """A patient's other session or run has the same lesion at the same place, and vouches for it."""
+    times = Counter(filter(None, (subject_of(one.path) for one in facts)))
+    often = [(subject, count) for subject, count in times.items() if count > 1]
+    if often:
+        many = f"{len(often)} patients have" if len(often) > 1 else "One patient has"
+        yield (
+            f"{many} several volumes here, for example sub-{often[0][0]} ({often[0][1]}); what is unusual in one of "
+            "them finds itself in the other and scores low. Scan one volume of each patient."
+        )
 
 
 def _registered(facts: Sequence[VolumeFacts]) -> bool:

@@ -30,6 +30,7 @@ _PIXELS = (
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("PhotometricInterpretation", "NumberOfFrames", "PlanarConfiguration", "PixelData"),
 )
+MARK = b"DICM"  # behind the preamble, which is 128 bytes of anything
 UNEVEN = 0.05  # of the usual distance between slices, by which one may differ
 APART = 1e-3  # by which the directions of two slices may differ
 
@@ -49,7 +50,7 @@ def is_dicom(file: Path) -> bool:
     try:
         with file.open("rb") as stream:
             stream.seek(128)
-            return stream.read(4) == b"DICM"
+            return stream.read(4) == MARK
     except OSError:
         return False
 
@@ -120,6 +121,8 @@ class _Slice:
 def _slice(file: Path) -> _Slice:
     try:
         data = file.read_bytes()
+        if data[128:132] != MARK:
+            raise UnreadablePhoto("neither a NIfTI file (.nii, .nii.gz) nor DICOM")
         with _quiet():
             tags = pydicom().dcmread(_stream(data), specific_tags=[*_PLACING, *_PIXELS])
             if int(tags.get("NumberOfFrames", None) or 1) > 1:
@@ -136,6 +139,8 @@ def _slice(file: Path) -> _Slice:
             position = np.array(tags.ImagePositionPatient, dtype=np.float64)
     except (UnreadablePhoto, InputError):
         raise
+    except FileNotFoundError as error:
+        raise UnreadablePhoto("there is no such file") from error
     except PermissionError as error:
         raise UnreadablePhoto("no permission to read a slice") from error
     except Exception as error:  # decoders that are not installed among them

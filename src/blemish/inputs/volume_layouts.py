@@ -17,10 +17,28 @@ from blemish.inputs.images import _is_run, natural_key
 from blemish.inputs.volume_dicom import find_series, is_dicom
 from blemish.inputs.volume_nifti import NIFTI_SUFFIXES
 
-__all__ = ["VolumeFile", "VolumeListing", "files_below", "find_brain_masks", "find_volumes", "holds_volumes", "stem_of"]
+__all__ = [
+    "VolumeFile",
+    "VolumeListing",
+    "files_below",
+    "find_brain_masks",
+    "find_volumes",
+    "holds_volumes",
+    "stem_of",
+    "subject_of",
+]
 
 _MASK_NAME = re.compile(r"(^|[_\-. ])(mask|masks|seg|dseg|probseg|label|labels|lesion|roi)$", re.IGNORECASE)
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|run|acq|rec|ce|echo|part)-([a-zA-Z0-9]+)")
+_SUBJECT = re.compile(r"(?:^|[_/])sub-([a-zA-Z0-9+]+)")
+_MODALITIES = {  # as names have them, in lower case -> as BIDS writes them
+    **dict.fromkeys(("t1w", "t1", "t1n", "mprage"), "T1w"),
+    **dict.fromkeys(("t1ce", "t1c", "t1gd"), "T1ce"),
+    **dict.fromkeys(("t2w", "t2"), "T2w"),
+    **dict.fromkeys(("flair", "t2f"), "FLAIR"),
+    "pdw": "PDw",
+    **{name: name for name in ("dwi", "adc", "swi", "ct", "pet")},
+}
 _BIDS_FOLDERS = ("anat", "ct", "pet")
 _BIDS_ELSEWHERE = ("derivatives", "sourcedata", "code")
 
@@ -53,15 +71,15 @@ class VolumeListing:
 def find_volumes(folder: Path, modality: str | None = None) -> VolumeListing:
     """All volumes below ``folder``.
 
-    ``modality``: in a BIDS data set the suffix to take (``T1w``, ``FLAIR``); needed where there are several, as
-    volumes of different modalities must not be compared. Raises ``InputError`` if there is no such folder, nothing
-    in it, or the choice is open.
+    ``modality``: which to take (``T1w``, ``FLAIR``), as a BIDS data set's suffixes, the names of files or DICOM tags
+    have it; needed in a BIDS data set of several, as volumes of different modalities must not be compared. Raises
+    ``InputError`` if there is no such folder, nothing in it or of that modality, or the choice is open.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {str(folder)!r}. Type the path of a folder that holds volumes.")
     if _is_run(folder):
         raise InputError(f"{str(folder)!r} is a run of blemish, not a folder of volumes.")
-    listing = _bids(folder, modality) if (folder / "dataset_description.json").is_file() else _plain(folder)
+    listing = _bids(folder, modality) if (folder / "dataset_description.json").is_file() else _plain(folder, modality)
     if not listing.volumes:
         left_out = f" ({'; '.join(listing.notes)})" if listing.notes else ""
         raise InputError(
@@ -79,10 +97,14 @@ def holds_volumes(folder: Path) -> bool:
 
 def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
     """The listing with the brain masks of ``folder``: at a volume's own relative path, or anywhere below under its
-    name, with or without ``_mask`` or ``_brain_mask`` behind it. Raises ``InputError`` if it fits none of them."""
+    name, with or without ``_mask`` or ``_brain_mask`` behind it. A volume of the listing is no mask, so that ``folder``
+    may be the one that holds both. Raises ``InputError`` if it fits none of them."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {str(folder)!r}. Give the folder that holds the brain masks.")
-    masks = [file for file in files_below(folder) if file.name.lower().endswith(NIFTI_SUFFIXES)]
+    own = {file.resolve() for volume in listing.volumes for file in volume.files}
+    masks = [
+        file for file in files_below(folder) if file.name.lower().endswith(NIFTI_SUFFIXES) and file.resolve() not in own
+    ]
     by_path = {file.relative_to(folder).as_posix(): file for file in masks}
     by_stem: dict[str, list[Path]] = {}
     for file in masks:
@@ -98,7 +120,7 @@ def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
     without = sum(volume.brain is None for volume in found)
     if without == len(found):
         raise InputError(
-            f"None of the {len(masks)} masks in {str(folder)!r} is named as a volume is: "
+            f"None of the {len(masks)} masks in {str(folder)!r} is named as a volume is. What is looked for is "
             f"{stem_of(found[0].path)}_mask.nii.gz for {found[0].path}."
         )
     note = (
@@ -107,13 +129,19 @@ def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
     return replace(listing, volumes=found, notes=listing.notes + note)
 
 
+def subject_of(path: str) -> str:
+    """``01`` of ``sub-01/anat/sub-01_ses-2_T1w.nii.gz``, or of a series in ``sub-01/ses-2``; "" if no part says it."""
+    found = _SUBJECT.search(path)
+    return found[1] if found else ""
+
+
 def stem_of(path: str) -> str:
     """The name of a path without folders and without .nii or .nii.gz."""
     name = path.rsplit("/", 1)[-1]
     return next((name[: -len(suffix)] for suffix in NIFTI_SUFFIXES if name.lower().endswith(suffix)), name)
 
 
-def _plain(folder: Path) -> VolumeListing:
+def _plain(folder: Path, modality: str | None) -> VolumeListing:
     """NIfTI files, and the DICOM series of every folder; names of masks are passed over."""
     found: list[VolumeFile] = []
     masks = 0
@@ -125,7 +153,7 @@ def _plain(folder: Path) -> VolumeListing:
         elif _MASK_NAME.search(stem_of(file.name)):
             masks += 1
         else:
-            found.append(VolumeFile(_relative(file, folder), (file,)))
+            found.append(VolumeFile(_relative(file, folder), (file,), _modality_of(stem_of(file.name))))
     for where, files in by_folder.items():
         series = find_series([file for file in files if is_dicom(file)])
         base = _relative(where, folder)
@@ -136,7 +164,8 @@ def _plain(folder: Path) -> VolumeListing:
                 path += "-again"
             found.append(VolumeFile(path, one.files, one.modality))
     notes = (f"{masks} masks passed over, as their names say",) if masks else ()
-    return VolumeListing(folder, sorted(found, key=lambda volume: natural_key(volume.path)), notes)
+    kept, others = _of_modality(folder, found, modality)
+    return VolumeListing(folder, sorted(kept, key=lambda volume: natural_key(volume.path)), notes + others)
 
 
 def _bids(folder: Path, modality: str | None) -> VolumeListing:
@@ -155,19 +184,11 @@ def _bids(folder: Path, modality: str | None) -> VolumeListing:
         elif parts[0] not in _BIDS_ELSEWHERE and file.parent.name in _BIDS_FOLDERS and "sub" in entities:
             found.append(VolumeFile(_relative(file, folder), (file,), suffix))
     kinds = Counter(volume.modality for volume in found)
-    if modality is not None:
-        kept = [volume for volume in found if volume.modality.casefold() == modality.casefold()]
-        if found and not kept:
-            raise InputError(f"{str(folder)!r} holds no {modality} volumes, but {_counted(kinds)}.")
-    elif len(kinds) > 1:
+    if modality is None and len(kinds) > 1:
         raise InputError(
             f"{str(folder)!r} holds {_counted(kinds)}. Compare one modality at a time, for example {min(kinds)}."
         )
-    else:
-        kept = found
-    notes = []
-    if len(kept) < len(found):
-        notes.append(f"{len(found) - len(kept)} volumes of other modalities passed over")
+    kept, notes = _of_modality(folder, found, modality)
     placed = []
     for volume in kept:
         entities = dict(_ENTITY.findall(stem_of(volume.path)))
@@ -175,11 +196,39 @@ def _bids(folder: Path, modality: str | None) -> VolumeListing:
         # a standard space's mask is of another grid; where several are left none is sure to be this volume's
         own = [mask for mask in masks if "_space-" not in mask.name]
         placed.append(replace(volume, brain=own[0] if len(own) == 1 else None))
-    return VolumeListing(folder, sorted(placed, key=lambda volume: natural_key(volume.path)), tuple(notes))
+    return VolumeListing(folder, sorted(placed, key=lambda volume: natural_key(volume.path)), notes)
+
+
+def _of_modality(
+    folder: Path, found: list[VolumeFile], modality: str | None
+) -> tuple[list[VolumeFile], tuple[str, ...]]:
+    """Those of ``modality``, all if it is None, and a note on the others. Raises ``InputError`` if there is none."""
+    if modality is None or not found:
+        return found, ()
+    kinds = Counter(volume.modality for volume in found)
+    if not any(kinds):
+        raise InputError(
+            f"No name of the {len(found)} volumes in {str(folder)!r} says a modality, as p01_T1w.nii.gz does. Leave "
+            f"--modality {modality} out, or give a folder that holds nothing else."
+        )
+    wanted = {modality.casefold(), _modality_of(modality).casefold()}
+    kept = [volume for volume in found if volume.modality and volume.modality.casefold() in wanted]
+    if not kept:
+        raise InputError(f"{str(folder)!r} holds no {modality} volumes, but {_counted(kinds)}.")
+    left = len(found) - len(kept)
+    return kept, (f"{left} volumes of other modalities passed over",) if left else ()
+
+
+def _modality_of(stem: str) -> str:
+    """What the last part of a file's name says that is a modality; "" if none does. Folders may be called anything."""
+    for part in reversed(re.split(r"[_\-. ]", stem)):
+        if part.lower() in _MODALITIES:
+            return _MODALITIES[part.lower()]
+    return ""
 
 
 def _counted(kinds: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(kinds.items()))
+    return ", ".join(f"{count} {name or 'whose names say none'}" for name, count in sorted(kinds.items()))
 
 
 def files_below(folder: Path) -> list[Path]:

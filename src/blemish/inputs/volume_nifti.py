@@ -23,10 +23,9 @@ MAX_VOXELS = 2**28  # 1 GB as float32: a head at 0.4 mm; anything above is a mis
 LEAST_SLICES = 4  # along every axis: fewer are slices, not a volume
 
 
-def read_nifti(file: Path, axes: str | None = None) -> tuple[npt.NDArray[np.float32], Geometry, str]:
+def read_nifti(file: Path) -> tuple[npt.NDArray[np.float32], Geometry, str]:
     """The voxels (X, Y, Z) float32 as stored, their geometry, and the file's sha256.
 
-    ``axes``: what to take for the direction of the axes (``RAS``, ``LPS``, ...) where the header says nothing.
     Raises ``UnreadablePhoto`` with a short reason; ``InputError`` if nibabel is missing.
     """
     nib = nibabel()
@@ -34,7 +33,7 @@ def read_nifti(file: Path, axes: str | None = None) -> tuple[npt.NDArray[np.floa
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         with nib.imageglobals.LoggingOutputSuppressor():
             image = nib.load(file)
-            geometry = _geometry(image, axes)
+            geometry = _geometry(image)
             values = np.asarray(image.dataobj, dtype=np.float32).reshape(geometry.shape)
     except UnreadablePhoto:
         raise
@@ -42,6 +41,8 @@ def read_nifti(file: Path, axes: str | None = None) -> tuple[npt.NDArray[np.floa
         raise UnreadablePhoto("damaged: the compressed data end too early or are broken; copy it again") from error
     except MemoryError as error:
         raise UnreadablePhoto("too large for the memory that is free") from error
+    except FileNotFoundError as error:
+        raise UnreadablePhoto("there is no such file") from error
     except PermissionError as error:
         raise UnreadablePhoto("no permission to read it") from error
     except Exception as error:  # nibabel raises anything on damaged files; its words may repeat the header's
@@ -85,7 +86,7 @@ def nibabel() -> Any:
     return nib
 
 
-def _geometry(image: Any, axes: str | None) -> Geometry:
+def _geometry(image: Any) -> Geometry:
     """Checked before voxels are decoded: a wrong header is no reason to fill the memory."""
     header = image.header
     shape = tuple(int(side) for side in image.shape)
@@ -98,15 +99,10 @@ def _geometry(image: Any, axes: str | None) -> Geometry:
     fields = {name: np.array(header[name]) for name in GEOMETRY_FIELDS if name in header}
     if "sform_code" not in fields:
         raise UnreadablePhoto("an Analyze file, which has no orientation; save it as NIfTI")
-    affine = image.affine
     if not int(fields["sform_code"]) and not int(fields["qform_code"]):
-        if axes is None:
-            raise UnreadablePhoto(
-                "its header has no orientation (sform and qform codes are 0); set one, or say which way its axes point"
-            )
-        affine = _assumed(axes, np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64)))
+        raise UnreadablePhoto("its header has no orientation (sform and qform codes are 0); set one")
     x, y, z = shape
-    return Geometry((x, y, z), checked_affine(affine), fields, nifti2=int(header["sizeof_hdr"]) == 540)
+    return Geometry((x, y, z), checked_affine(image.affine), fields, nifti2=int(header["sizeof_hdr"]) == 540)
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
@@ -118,12 +114,3 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise UnreadablePhoto(f"{said} voxels: single slices, not a volume ({LEAST_SLICES} along every axis needed)")
     if int(np.prod(shape)) > MAX_VOXELS:
         raise UnreadablePhoto(f"{said} voxels are too many; resample it")
-
-
-def _assumed(axes: str, zooms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    affine = np.zeros((4, 4))
-    affine[3, 3] = 1
-    for axis, letter in enumerate(axes.upper()):
-        to = next(to for to, pair in enumerate(("RL", "AP", "SI")) if letter in pair)
-        affine[to, axis] = zooms[axis] * (1 if letter in "RAS" else -1)
-    return affine

@@ -41,17 +41,16 @@ class Volume:
     modality: str
 
 
-def read_volume(file: VolumeFile, axes: str | None = None) -> Volume:
+def read_volume(file: VolumeFile) -> Volume:
     """Read one volume and turn it to RAS order.
 
-    ``axes``: what to assume where a NIfTI header has no orientation. Raises ``UnreadablePhoto`` with the reason:
-    damaged, not three-dimensional, not a number somewhere, constant, no or a singular affine; ``InputError`` if the
-    extra is missing.
+    Raises ``UnreadablePhoto`` with the reason: damaged, neither NIfTI nor DICOM, not three-dimensional, not a number
+    somewhere, constant, no or a singular affine; ``InputError`` if the extra is missing.
     """
     if file.is_series:
         stored, geometry, sha256 = read_series(file.files)
     else:
-        stored, geometry, sha256 = read_nifti(file.files[0], axes)
+        stored, geometry, sha256 = read_nifti(file.files[0])
     wrong = stored.size - int(np.isfinite(stored).sum())
     if wrong:
         raise UnreadablePhoto(

@@ -85,7 +85,7 @@ def pseudo_labels(run: Path, recipe: Recipe | None = None, *, both: bool = True)
     photos = [photo for photo in read_rows(run) if photo.status == "ok"]
     kept = verdict_file.read(run / RUN_VERDICT)
     if [photo.score for photo in photos] != kept.estimated.scores.tolist():
-        raise InputError(f"{str(run / 'results.jsonl')!r} does not fit the run's verdict. Scan the photos again.")
+        raise InputError(f"{str(run / 'results.jsonl')!r} does not fit the run's verdict. Scan again.")
     families, said = read_families(run / "families.json"), said_in(run)
     if recipe.labels == "otsu":
         calls, probability = called_by_otsu(kept.estimated.scores)

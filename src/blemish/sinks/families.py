@@ -75,9 +75,7 @@ def read(file: Path) -> tuple[Family, ...]:
             raise ValueError(f"its schema is {stored['schema']!r}, this blemish reads {SCHEMA}")
         return tuple(_family(values) for values in stored["families"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Cannot read {str(file)!r} ({error}). Scan the photos again to have their families."
-        ) from error
+        raise InputError(f"Cannot read {str(file)!r} ({error}). Scan again to have their families.") from error
 
 
 def _family(values: dict[str, Any]) -> Family:

@@ -117,8 +117,8 @@ def marked_ml(marked: Array, geometry: Geometry) -> float:
 
 
 def write_dataset(folder: Path, title: str, version: str, raw: str = "") -> None:
-    """What makes a folder of maps a BIDS derivative. ``raw``: where the source data set lies, seen from ``folder``
-    (``../..`` below its ``derivatives``); "" where that is not said."""
+    """What makes a folder of maps a BIDS derivative. ``raw``: URI of the source data set, seen from
+    ``folder`` (``../..`` below its ``derivatives``); "" where that is not said."""
     described = {
         "Name": title,
         "BIDSVersion": BIDS_VERSION,

@@ -4,9 +4,11 @@ patients.tsv. What the files look like is the business of ``nifti_bids``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import numpy as np
 
@@ -24,14 +26,15 @@ MEANING = "How unlike the other volumes of its batch every place is; 0 outside o
 def write(
     result: Result,
     folder: Path,
+    home: Path,
     advance: Callable[[int], None],
     *,
     maps: bool = True,
     masks: bool = True,
     only: Collection[str] | None = None,
 ) -> None:
-    """Fill ``folder``. ``maps``, ``masks``: which of the two; masks are those of volumes that are not ok. ``only``:
-    paths whose map is written, by default all. ``advance(1)``: a volume."""
+    """Fill ``folder``, which will lie at ``home``. ``maps``, ``masks``: which of the two; masks are those of volumes
+    that are not ok. ``only``: paths whose map is written, by default all. ``advance(1)``: a volume."""
     volumes, judgement = result.volumes, result.judgement
     if volumes is None:
         raise RunError("these are photos")
@@ -50,9 +53,18 @@ def write(
             scores = native.scores(grid) if wanted else None
             write_maps(folder, names[photo.path], native.geometry, scores, mask, facts, source)
         advance(1)
-    raw = Path(result.manifest["source"]).as_uri() if volumes.bids else ""
+    raw = _seen_from(home.resolve(), Path(result.manifest["source"])) if volumes.bids else ""
     write_dataset(folder, "Anomaly maps", facts.version, raw)
     write_patients(folder, result.photos, volumes.bids, millilitres)
+
+
+def _seen_from(folder: Path, source: Path) -> str:
+    """The relative URI of ``source``, so that derivatives that are passed on together with it keep their link and say
+    little of the machine they were made on; on another drive, where there is none, the absolute one."""
+    try:
+        return quote_from_bytes(os.fsencode(Path(os.path.relpath(source, folder)).as_posix()))
+    except ValueError:
+        return source.as_uri()
 
 
 def map_files(result: Result, folder: Path, path: str) -> tuple[Path, ...]:
