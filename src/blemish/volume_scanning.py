@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from blemish import extending, machine, manifest, run_cache, verdict_file, volume_file
 from blemish.comparing import Compared, searched, together
@@ -39,7 +38,7 @@ from blemish.progress import Progress
 from blemish.result import ColourScale, Decision, Photo, Result, ranked
 from blemish.stages import Clock, Stages, one_bar, threads
 from blemish.volume_aligning import aligned
-from blemish.volume_estimate import VolumeCost, estimated, room
+from blemish.volume_estimate import VolumeCost, estimated, lookers, room
 from blemish.volume_extending import grown
 from blemish.volume_extraction import Looked, look, open_cache, view_of
 from blemish.volume_parts import FEWEST, VolumePlan, deal_volumes, do_volume_part
@@ -177,7 +176,7 @@ def _looked(listing: VolumeListing, config: ScanConfig, clock: Clock, progress: 
     """The first look: what can be read, what does not belong here, and one frame for the rest."""
     unreadable: dict[str, str] = {}
     with clock.stage("looking at volumes", len(listing.volumes)) as advance:
-        looked = look(listing.volumes, unreadable, torch.get_num_threads(), advance)
+        looked = look(listing.volumes, unreadable, lookers(config, listing.volumes), advance)
     odd = other_scanners([one.facts for one in looked])
     looked = [one for one in looked if one.file.path not in odd]
     unreadable |= odd
