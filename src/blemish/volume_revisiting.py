@@ -6,7 +6,6 @@ there, as the run's own maps are.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from blemish.inputs.volume_checks import Frame, VolumeFacts, other_scanner
 from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile, find_volumes
 from blemish.inputs.volumes import digest, read_again, read_brain, read_mask_on, read_volume
-from blemish.paths import RUN_VOLUMES
+from blemish.paths import RUN_VOLUMES, is_file, is_folder
 from blemish.progress import Advance
 from blemish.rescoring import Evidence
 from blemish.result import RGB
@@ -179,7 +178,7 @@ class VolumeRevisit(Visit[VolumeFile]):
 
     def find(self, given: str | Path) -> VolumeFile:
         of_run, place = self.photos.get(str(given)), Path(given).expanduser()
-        if not os.path.exists(place):  # noqa: PTH110 - Path.exists raises where a name is too long
+        if not is_file(place) and not is_folder(place):
             if of_run:
                 return of_run
             raise InputError(
@@ -216,7 +215,7 @@ class VolumeRevisit(Visit[VolumeFile]):
                 mask = np.ascontiguousarray(geometry.to_ras(np.asarray(mark) > 0))
             else:
                 file = Path(mark).expanduser()
-                if not os.path.isfile(file):  # noqa: PTH113 - see find
+                if not is_file(file):
                     raise UnreadablePhoto("there is no such file; a volume's mask is a NIfTI file on its grid")
                 mask = read_mask_on(file, geometry)
         except UnreadablePhoto as reason:

@@ -16,13 +16,13 @@ from blemish.errors import ConfigError, UnreadablePhoto
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted
 from blemish.inputs.volume_layouts import subject_of
+from blemish.volume_config import ALIGNMENTS
 
-__all__ = ["ALIGNMENTS", "Frame", "Placing", "VolumeFacts", "differences", "other_scanner", "other_scanners", "place"]
+__all__ = ["Frame", "Placing", "VolumeFacts", "differences", "other_scanner", "other_scanners", "place"]
 
 Float64 = npt.NDArray[np.float64]
 Turn = tuple[tuple[float, ...], ...]  # 3 x 3
 
-ALIGNMENTS = ("none", "box", "affine")
 SPACING_APART = 0.1  # of the usual spacing by which one differs
 FLAT = 2.5  # ratio of a brain's longest to its shortest side in mm that no brain has
 NO_MR = {"CT", "ct", "PT", "pet"}  # modalities, as tags and names have them
