@@ -15,7 +15,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from blemish.errors import InputError
 from blemish.evaluation import evaluate
+from blemish.evaluation_table import metric_rows
 from blemish.inputs.truth import fit_mask, read_mask, read_truth
+from blemish.metrics.intervals import Interval
+from blemish.metrics.ranking import auroc_of, rank_counts
 from blemish.progress import Silent
 from truth_runs import SHAPE, photos_of, save_mask, write_run, write_tree
 
@@ -254,6 +257,17 @@ def test_without_resamples_there_are_no_intervals(tree, tmp_path):
     found = evaluate(write_run(tmp_path / "run", photos_of(tree, tree)), tree, resamples=0)
     assert all(line.value is not None and line.low is None and line.high is None for line in found.rows)
     assert "interval" not in " ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("resampled", "shown"),
+    [((0.6, 0.7), (0.6, 0.75)), ((0.8, 0.9), (0.75, 0.9)), ((0.6, 0.9), (0.6, 0.9)), ((None, None), (None, None))],
+)
+def test_an_interval_holds_its_value(resampled, shown):
+    """Resamples are counted in coarser bins than the value."""
+    counts = rank_counts([1, 2, 3, 4], [0, 1, 0, 1])
+    (row,) = metric_rows(counts, {"AUROC": auroc_of}, {"AUROC": Interval(*resampled, 0)}, 10)
+    assert (row.value, row.low, row.high) == (0.75, *shown)
 
 
 def test_run_without_maps_gives_image_metrics_and_says_so(tree, tmp_path):

@@ -53,6 +53,8 @@ def test_two_kinds_of_maps_weigh_the_same_whatever_their_units() -> None:
     assert not both[~inside].any()
     assert beside(one, -other, inside).min() == 0
     assert np.isfinite(beside(np.zeros_like(one), other, inside)).all()
+    flat = 1 + 1e-6 * one  # next to nothing sets it apart, which is no unit
+    assert beside(flat, np.zeros_like(one), inside).max() < 2
 
 
 def test_a_scan_of_bright_lesions(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from blemish.errors import InputError
 from blemish.evaluation import Evaluation, evaluate
 from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volume_truth import read_volume_truth
-from blemish.metrics.volumes import agreement
+from blemish.metrics.volumes import Agreement, agreement
 from blemish.published.table import evaluate_classes
 from blemish.scanning import scan
+from blemish.volume_evaluation import _at_verdict
 from volume_scans import CONFIG, LESION, SHAPE, stored, write
 
 
@@ -109,6 +110,26 @@ def test_another_grid_is_left_out(run: Path, tmp_path: Path) -> None:
     found = evaluate(run, truth, resamples=0)
     assert (found.defective, found.pixel_photos) == (2, 5)
     assert any("another grid" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("others, volumes", [((), 0), ((3,), 5)])
+def test_lesions_outside_of_the_brain_are_left_out(
+    others: tuple[int, ...], volumes: int, run: Path, tmp_path: Path
+) -> None:
+    truth = masks(tmp_path / "truth", lesions=others)
+    corner = np.zeros(SHAPE, np.uint8)
+    corner[:3, :3, :3] = 1
+    made.write_nifti(truth / "b04.nii.gz", corner)
+    found = evaluate(run, truth, resamples=0)
+    assert (found.defective, found.pixel_photos) == (1 + len(others), volumes)
+    assert any("1 volume whose lesions lie outside of the brain" in note for note in found.notes)
+
+
+def test_without_masks_and_lesions_nothing_is_divided() -> None:
+    nothing = Agreement(marked=0, drawn=0, both=0, lesions=0, found=0, false=0)
+    dice, found, false = _at_verdict([nothing])
+    assert (dice.value, found.value, false.value) == (None, None, 0)
+    assert dice.note.startswith("undefined")
 
 
 def test_without_a_lesion_there_is_nothing_to_find(run: Path, tmp_path: Path) -> None:

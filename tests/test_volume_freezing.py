@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import volume_files as made
 from blemish import bundle, cli
 from blemish.checked import CheckedVolume
 from blemish.checking import Results, check_files, listed
-from blemish.errors import ConfigError, InputError
+from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.freezing import freeze
 from blemish.frozen import Detector, export_onnx
 from blemish.run import read_rows
@@ -165,6 +166,42 @@ def test_what_is_refused(run: Path, file: Path, detector: Detector, tmp_path: Pa
     absent, photo = check_files(detector, listed([tmp_path / "absent.nii.gz", tmp_path / "photo.png"], detector))
     assert absent["error"] == "there is no such file"
     assert photo["error"] == "neither a NIfTI file (.nii, .nii.gz) nor DICOM"
+
+
+def test_a_tomogram_is_no_brain_of_this_kind(run: Path, detector: Detector, tmp_path: Path) -> None:
+    """Neither judged nor taught from; and a detector from before says what it always said."""
+    tomogram = made.write_nifti(tmp_path / "ct.nii.gz", np.where(brain(81) > 0, brain(81), -1000).astype(np.float32))
+    with pytest.raises(UnreadablePhoto, match="a CT among MR volumes"):
+        detector.check(tomogram)
+    with pytest.raises(InputError, match="a CT among MR volumes"):
+        teach(Path(shutil.copytree(run, tmp_path / "run")), good=[tomogram])
+    facts = detector.facts.as_dict()
+    del facts["volume"]["ct"]
+    assert bundle.DetectorFacts.of(facts).volume.ct is None
+    with pytest.raises(ValueError, match="ct is 'yes'"):
+        bundle.VolumeView.of({**facts["volume"], "ct": "yes"})
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_given_brains_have_to_be_those_that_would_be_found(stripped: bool, tmp_path: Path) -> None:
+    """A volume that comes later has no mask."""
+    folder = write(tmp_path / "brains", 8)
+    for number in range(8):
+        given = brain(number) > 0
+        given[:, : 0 if stripped else 20] = False
+        made.write_nifti(tmp_path / "masks" / f"b{number:02}.nii.gz", given.astype(np.uint8))
+    run = scan(folder, CONFIG, volumes={**asdict(CONFIG.volumes), "masks": str(tmp_path / "masks")})
+    run = run.save(tmp_path / "run")
+    good = made.write_nifti(tmp_path / "good.nii.gz", brain(60))
+    if stripped:
+        teach(run, good=[good])
+        assert freeze(run, tmp_path / "x.blemish").file.is_file()
+        return
+    teach(run, good=["b01.nii.gz"])
+    with pytest.raises(ConfigError, match=r"scanned with brain masks .*'b00.nii.gz' would be found elsewhere"):
+        freeze(run, tmp_path / "x.blemish")
+    with pytest.raises(ConfigError, match="scanned with brain masks"):
+        teach(run, good=[good])
 
 
 def test_a_detector_of_volumes_is_read_back(file: Path) -> None:

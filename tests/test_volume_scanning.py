@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,18 @@ pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blem
 import nibabel as nib
 
 import volume_files as made
-from blemish import cli
+from blemish import cli, volume_estimate, volume_scanning
 from blemish.config import ScanConfig, VolumeConfig
 from blemish.deciding import decide
 from blemish.errors import ConfigError, InputError
+from blemish.inputs.volume_layouts import find_volumes
+from blemish.inputs.volumes import voxels_of
 from blemish.learning.pseudo_masks import pseudo_labels
 from blemish.rejudging import rejudge
 from blemish.result import Result
 from blemish.scanning import scan
 from blemish.sinks.families import read as read_families
+from blemish.volume_estimate import lookers
 from photos import write_parts
 from volume_scans import CONFIG, LESION, SHAPE, brain, stored, write
 
@@ -196,6 +199,24 @@ def test_threads_change_no_bit(folder: Path, result: Result) -> None:
     np.testing.assert_array_equal(scan(folder, CONFIG, threads=1).grids, result.grids)
 
 
+# of eight threads those that have room; what is not a volume takes none
+@pytest.mark.parametrize(("free", "threads", "workers"), [(100, 8, 8), (5, 8, 5), (5, 1, 1), (0.5, 8, 1), (-5, 8, 1)])
+def test_the_first_look_keeps_within_memory(
+    free: float, threads: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.write_nifti(tmp_path / "a.nii.gz", made.brain((40, 40, 40)))
+    made.write_nifti(tmp_path / "b.nii.gz", made.brain((20, 24, 16)))
+    made.write_series(tmp_path / "c", np.ones((30, 20, 10), np.uint16))
+    (tmp_path / "d.nii.gz").write_bytes(b"no")
+    volumes = find_volumes(tmp_path).volumes
+    assert sorted(map(voxels_of, volumes)) == [0, 30 * 20 * 10, 20 * 24 * 16, 40**3]
+    monkeypatch.setattr(volume_estimate.torch, "get_num_threads", lambda: threads)
+    memory = 2**30
+    resident = memory - round(free * volume_estimate.PER_VOXEL * 40**3)
+    monkeypatch.setattr(volume_estimate.machine, "resident_memory", lambda: resident)
+    assert lookers(replace(CONFIG, memory=memory), volumes) == workers
+
+
 def test_given_masks_are_used(folder: Path, tmp_path: Path) -> None:
     """Half of every brain: nothing is found in the other half."""
     for number in range(6):
@@ -327,6 +348,34 @@ def test_a_truncated_file_is_listed(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:2000])
     (odd,) = scan(tmp_path / "brains", CONFIG).unreadable
     assert "end too early" in odd.reason
+
+
+@pytest.mark.parametrize("align", ["box", "affine"])
+@pytest.mark.parametrize("shape", [SHAPE, (20, 24, 16)])
+def test_a_volume_that_changes_during_the_scan_is_listed(
+    shape: tuple[int, int, int], align: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether or not its new voxels would fit into the old brain."""
+    folder = write(tmp_path / "brains")
+    looking = volume_scanning.look
+
+    def look(*given: Any) -> Any:
+        found = looking(*given)
+        made.write_nifti(folder / "b02.nii.gz", made.brain(shape, 7))
+        return found
+
+    monkeypatch.setattr(volume_scanning, "look", look)
+    result = scan(folder, CONFIG, volumes={**asdict(CONFIG.volumes), "align": align})
+    (left,) = (photo for photo in result.photos if photo.status == "unreadable")
+    assert (left.path, left.reason) == ("b02.nii.gz", "it was changed while it was scanned")
+
+
+def test_a_volume_that_changed_since_has_no_picture(tmp_path: Path) -> None:
+    result = scan(write(tmp_path / "brains"), CONFIG)
+    made.write_nifti(tmp_path / "brains" / "b02.nii.gz", brain(7))
+    assert result.volumes is not None
+    values = {path: one.values() for path, one in result.volumes.by_path.items()}
+    assert [path for path, found in values.items() if len(np.unique(found)) == 2] == ["b02.nii.gz"]
 
 
 def test_a_mask_of_another_grid_is_listed(tmp_path: Path) -> None:

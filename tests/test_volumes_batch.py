@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("nibabel", reason="volumes need the extra: pip install 'blemish[volumes]'")
 
 import volume_files as made
-from blemish.errors import ConfigError, InputError
+from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.inputs.volume_checks import Frame, VolumeFacts, differences, other_scanners, place
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, brain_box, from_cube, to_cube
@@ -238,6 +238,31 @@ def test_a_patient_beside_itself(paths: tuple[str, ...], said: list[str]) -> Non
 
 def test_a_box_needs_no_registration() -> None:
     assert differences([facts("a"), facts("b", matrix=shifted(50, 0, 0))], "box") == []
+
+
+# one more volume beside registered ones: what is wrong with its place
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (facts("b", matrix=shifted(4, -6, 3)), ""),
+        # stored the other way round, it lies where it lies
+        (facts("b", matrix=shifted(99, 119, 0, axes="LPS")), ""),
+        (facts("b", matrix=shifted(80, 0, 0)), "lies 79 mm from where"),
+        (facts("b", matrix=shifted(900, 0, 0)), "lies 899 mm from where"),
+        (facts("b", matrix=made.OBLIQUE), "axes point another way"),
+    ],
+)
+def test_one_more_volume_has_to_lie_where_the_others_do(other: VolumeFacts, said: str) -> None:
+    batch = [facts("a"), facts("c"), facts("d", matrix=shifted(2, 0, 0))]
+    placed = [one.geometry for one in batch], place(batch, "none").boxes
+    frame = Frame.of(list(zip(*placed, strict=True)), "none")
+    if not said:
+        assert frame.box(other).extent == pytest.approx(place(batch, "none").boxes[0].extent)
+        return
+    with pytest.raises(UnreadablePhoto, match=said):
+        frame.box(other)
+    # which does not matter where every brain's own box is meant
+    assert Frame(0.0, None).box(other) == place([other], "box").boxes[0]
 
 
 def test_ct_among_mr() -> None:

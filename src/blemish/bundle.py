@@ -55,6 +55,8 @@ class VolumeView:
     gain: float  # of a map that is weighed by place, to the run's scale
     side: float  # of the cube in mm; 0: the box around each brain
     middle: tuple[float, float, float] | None  # of the cube, mm, where volumes were registered
+    turn: tuple[tuple[float, ...], ...] | None = None  # 3 x 3, the directions of these axes; None: not known
+    ct: bool | None = None  # whether the run's volumes were CTs; None: made when runs did not say
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> VolumeView:
@@ -64,6 +66,13 @@ class VolumeView:
         axes = tuple(_natural(axis, "axes", 0) for axis in values["axes"])
         if not axes or not set(axes) <= {0, 1, 2}:
             raise ValueError(f"axes are {axes}")
+        turn = values.get("turn")
+        if turn is not None:
+            turn = tuple(tuple(_finite(part, "turn") for part in row) for row in turn)
+            if [len(row) for row in turn] != [3, 3, 3]:
+                raise ValueError(f"turn is {turn}")
+        if values.get("ct") not in (True, False, None):
+            raise ValueError(f"ct is {values['ct']!r}")
         return cls(
             grid=_natural(values["grid"], "grid"),
             slices=_natural(values["slices"], "slices"),
@@ -72,6 +81,8 @@ class VolumeView:
             gain=_finite(values["gain"], "gain"),
             side=_finite(values["side"], "side"),
             middle=None if middle is None else (x, y, z),
+            turn=turn,
+            ct=values.get("ct"),
         )
 
 

@@ -165,8 +165,16 @@ def metric_rows(
         notes = [_meaning(name, counts)]
         if interval.undefined:
             notes.append(f"undefined in {interval.undefined} of {resamples} resamples, which were skipped")
-        rows.append(Row(name, value, interval.low, interval.high, "; ".join(filter(None, notes))))
+        rows.append(Row(name, value, *_holding(value, interval), "; ".join(filter(None, notes))))
     return tuple(rows)
+
+
+def _holding(value: float, interval: Interval) -> tuple[float | None, float | None]:
+    """Both ends, widened to hold ``value`` where they miss it: resamples are counted in coarser bins than it is, and
+    with few photos they may all lie to one side of it."""
+    if interval.low is None or interval.high is None:
+        return None, None
+    return min(interval.low, value), max(interval.high, value)
 
 
 def _meaning(name: str, counts: Counts) -> str:

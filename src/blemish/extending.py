@@ -16,7 +16,7 @@ from blemish.config import ScanConfig, with_options
 from blemish.errors import InputError
 from blemish.inputs.images import PhotoFile
 from blemish.inputs.layouts import Listing
-from blemish.paths import RUN_DIVISION, RUN_MANIFEST
+from blemish.paths import RUN_DIVISION, RUN_MANIFEST, is_file, is_folder
 from blemish.run_folder import read_manifest, require_compared
 
 __all__ = ["OF_THE_MACHINE", "Earlier", "describe", "real"]
@@ -43,7 +43,7 @@ class Earlier:
         to be done with it.
 
         Raises ``InputError`` if ``run`` is not a finished run, or one that cannot grow."""
-        if folder is not None and _is_file(folder / RUN_MANIFEST) and not _is_file(run / RUN_MANIFEST):
+        if folder is not None and is_file(folder / RUN_MANIFEST) and not is_file(run / RUN_MANIFEST):
             raise InputError(
                 f"{str(run)!r} is not a finished run, but {str(folder)!r} is. Did you swap them? "
                 "RUN comes first: blemish scan --extend RUN NEW_FOLDER"
@@ -95,7 +95,7 @@ class Earlier:
         return Listing(listing.root, photos, f"{note}; {listing.note}" if listing.note else note)
 
     def require_all(self) -> None:
-        missing = [file for file in self.files.values() if not os.path.exists(file)]  # noqa: PTH110 - see _is_file
+        missing = [file for file in self.files.values() if not is_file(file) and not is_folder(file)]
         if missing:
             kind = "volumes" if self.of_volumes else "photos"
             raise InputError(
@@ -139,10 +139,6 @@ def _path_in(home: Path, file: Path) -> str | None:
 def real(file: Path) -> Path:
     """Without links, so that a photo is known by whichever way it is reached."""
     return Path(os.path.realpath(file))  # Path.resolve raises where links lead in circles
-
-
-def _is_file(file: Path) -> bool:
-    return os.path.isfile(file)  # noqa: PTH113 - Path.is_file raises where a parent may not be entered
 
 
 def describe(

@@ -16,7 +16,7 @@ from blemish.config import VolumeConfig
 from blemish.errors import UnreadablePhoto
 from blemish.extraction import Branch
 from blemish.features.registry import Backbone
-from blemish.inputs.volume_checks import Frame
+from blemish.inputs.volume_checks import Frame, other_scanner
 from blemish.inputs.volume_layouts import VolumeFile, find_volumes
 from blemish.scoring.fusion import mean_maps
 from blemish.scoring.mutual import highest
@@ -38,7 +38,7 @@ class VolumeEye:
         self._config = VolumeConfig(
             grid=view.grid, cube=facts.height, radius=view.radius, slices=view.slices, axes=view.axes
         )
-        self._frame = Frame(view.side, view.middle)
+        self._frame = Frame(view.side, view.middle, view.turn)
         self._branch = Branch(backbone, (facts.height, facts.width), facts.radii, facts.join, device)
 
     def see(self, file: VolumeFile) -> SeenVolume:
@@ -47,6 +47,8 @@ class VolumeEye:
         looked = look([file], wrong, 1, lambda volumes: None)
         if wrong:
             raise UnreadablePhoto(wrong[file.path])
+        if self._view.ct is not None and (reason := other_scanner(looked[0].facts, ct=self._view.ct)):
+            raise UnreadablePhoto(reason)
         return see_one(looked[0], self._frame.box(looked[0].facts), self._branch, self._config)
 
     def measure(self, seen: SeenVolume) -> tuple[float, Float32]:

@@ -5,7 +5,6 @@ It knows files, masks, families and how the run sees; what a lesson changes is t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from blemish import run_cache
 from blemish.errors import InputError
-from blemish.paths import RUN_CACHE
+from blemish.paths import RUN_CACHE, is_folder
 from blemish.progress import Progress
 from blemish.scoring.coreset import farthest_first, thinned
 from blemish.scoring.defects import members
@@ -91,7 +90,7 @@ def _listed(good: Sequence[str | Path], visit: Visit[Any]) -> list[str | Path]:
     found: list[str | Path] = []
     for one in good:
         folder = Path(one).expanduser()
-        if str(one) and str(one) not in visit.photos and os.path.isdir(folder):  # noqa: PTH112 - see Revisit.find
+        if str(one) and str(one) not in visit.photos and is_folder(folder):
             found += visit.listed(folder)
         else:
             found.append(one)

@@ -25,6 +25,8 @@ __all__ = [
     "RUN_VERDICT",
     "RUN_VOLUMES",
     "cache_dir",
+    "is_file",
+    "is_folder",
     "temporary_folder",
 ]
 
@@ -60,6 +62,22 @@ def cache_dir() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "blemish"
     return Path.home() / ".cache" / "blemish"
+
+
+def is_file(path: Path) -> bool:
+    """As ``Path.is_file``, and False where the name is too long or a parent may not be entered."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """As ``Path.is_dir``, and False as above."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def temporary_folder(owner: object) -> Path:

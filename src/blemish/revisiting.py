@@ -5,7 +5,6 @@ Features come from the user's cache, so this takes a moment; where the cache has
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -28,7 +27,7 @@ from blemish.inputs.images import PhotoFile, find_photos, probe, read_photo, res
 from blemish.inputs.marks import read_mark
 from blemish.inputs.truth import fit_mask
 from blemish.matching.store import Budget
-from blemish.paths import RUN_CACHE, cache_dir
+from blemish.paths import RUN_CACHE, cache_dir, is_file
 from blemish.progress import Advance
 from blemish.rescoring import Evidence
 from blemish.result import RGB
@@ -108,7 +107,7 @@ class Revisit(Visit[PhotoFile]):
 
     def find(self, given: str | Path) -> PhotoFile:
         of_run, file = self.photos.get(str(given)), Path(given).expanduser()
-        there = os.path.isfile(file)  # noqa: PTH113 - Path.is_file raises where a name is too long
+        there = is_file(file)
         if of_run and (not there or file.resolve() == of_run.file.resolve()):
             return of_run
         if of_run:

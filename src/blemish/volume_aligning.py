@@ -19,7 +19,7 @@ from blemish.extraction import in_order, prepare_thread
 from blemish.inputs.volume_checks import Placing
 from blemish.inputs.volume_grid import Box, Tilted, to_cube
 from blemish.inputs.volume_register import SIDE, Registered, register, tilted, typical
-from blemish.inputs.volumes import clipped, read_volume
+from blemish.inputs.volumes import clipped, read_again
 from blemish.volume_extraction import Looked
 from blemish.volume_space import unpacked_mask
 
@@ -63,7 +63,7 @@ def aligned(looked: Sequence[Looked], boxes: Sequence[Box], workers: int, advanc
         one = looked[at]
         brain = unpacked_mask(one.packed, one.geometry.ras_shape)
         try:
-            values = clipped(read_volume(one.file).values, brain)
+            values = clipped(read_again(one.file, one.sha256).values, brain)
         except UnreadablePhoto:  # since the first look; the reason is told when its tokens are due
             values = np.zeros(brain.shape, np.float32)
         return to_cube(values, boxes[at], SIDE).astype(np.float16)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 
 from blemish.errors import ConfigError
 
-__all__ = ["VolumeConfig"]
+__all__ = ["ALIGNMENTS", "VolumeConfig"]
 
+ALIGNMENTS = ("none", "box", "affine")
 ANYWHERE = -1  # a radius
 OPTIONS = ("grid", "radius", "align", "modality", "masks", "axes", "grey")  # of the command line; others are in a file
 
@@ -58,7 +59,7 @@ class VolumeConfig:
                 self.radius < ANYWHERE,
                 f"--radius is a number of cells such as 2, or all; received {self.radius}.",
             ),
-            (self.align not in ("none", "box", "affine"), f"--align is box, affine or none; received {self.align!r}."),
+            (self.align not in ALIGNMENTS, f"--align is box, affine or none; received {self.align!r}."),
             (
                 self.grey not in ("off", "bright", "dark", "both"),
                 f"--grey is off, bright, dark or both; received {self.grey!r}.",

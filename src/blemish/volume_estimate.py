@@ -16,13 +16,15 @@ from blemish.errors import ConfigError
 from blemish.extraction import Branch, activations
 from blemish.features.neighbourhood import unit_norm
 from blemish.features.volume_tokens import BATCH
+from blemish.inputs.volume_layouts import VolumeFile
+from blemish.inputs.volumes import voxels_of
 from blemish.matching.engine import table_bytes
 from blemish.matching.nearby import match_nearby
 from blemish.matching.store import ArrayStore, Budget
 from blemish.progress import duration
 from blemish.volume_extraction import Looked
 
-__all__ = ["VolumeCost", "estimated", "room"]
+__all__ = ["VolumeCost", "estimated", "lookers", "room"]
 
 PER_VOXEL = 24  # bytes of a volume at its peak: as stored, in RAS order, clipped, its mask and what finds it
 PER_CUBE_VOXEL = 12
@@ -41,6 +43,16 @@ class VolumeCost:
     text: str
     seconds_a_volume: float
     seconds_a_pair: float
+
+
+def lookers(config: ScanConfig, files: Sequence[VolumeFile]) -> int:
+    """How many volumes may be read at the same time for the first look, before anything but headers is known."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return 1
+    left = (config.memory or machine.available_memory() // 2) - machine.resident_memory()
+    each = PER_VOXEL * max(map(voxels_of, files), default=0)
+    return max(1, min(threads, left // max(1, each)))
 
 
 def room(

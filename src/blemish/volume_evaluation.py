@@ -1,7 +1,8 @@
 """How well the maps and masks of a run of volumes fit masks of lesions: voxels, Dice, lesions found and false ones.
 
 Everything is judged on each volume's own voxels inside its brain, since the dark around it is easy. Volumes are looked
-at one at a time, twice. It knows a finished run and truths; scores of whole volumes are ``evaluation_table``'s.
+at one at a time: their maps twice, their masks once more before, to learn which can be used. It knows a finished run
+and truths; scores of whole volumes are ``evaluation_table``'s.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _drawn(
     known: Sequence[Scored], truths: Mapping[str, Truth], natives: Mapping[str, Native]
 ) -> tuple[list[Scored], list[str]]:
     """The volumes whose lesions are known voxel by voxel, and why the others are left out."""
-    usable, without, odd = [], [], []
+    usable, without, outside, odd = [], [], [], []
     for one in known:
         if truths[one.path].label and truths[one.path].mask is None:
             without.append(one)
@@ -121,12 +122,20 @@ def _drawn(
         if truths[one.path].label and not mask.any():
             without.append(one)
             continue
+        if truths[one.path].label and not (mask & natives[one.path].brain).any():
+            outside.append(one)
+            continue
         usable.append(one)
     notes = []
     if without:
         notes.append(
             f"Voxel metrics leave out {counted(without, 'volume')} with a lesion but no mask or an empty one, for "
             f"example {without[0].path}."
+        )
+    if outside:
+        notes.append(
+            f"Voxel metrics leave out {counted(outside, 'volume')} whose lesions lie outside of the brain as it was "
+            f"found, for example {outside[0].path}."
         )
     if odd:
         notes.append(f"Voxel metrics leave out {counted(odd, 'volume')} whose mask does not fit: {odd[0]}.")
@@ -141,15 +150,23 @@ def _mask(truth: Truth, native: Native) -> Bools:
 
 
 def _at_verdict(agreed: Sequence[Agreement]) -> Iterator[Row]:
-    """Of the masks as they stand: a threshold of the verdict's own, no truth has chosen it."""
+    """Of the masks as they stand, those of unsure volumes too: a threshold of the verdict's own, no truth has chosen
+    it."""
     marked, drawn, both = (sum(getattr(one, name) for one in agreed) for name in ("marked", "drawn", "both"))
     each = [2 * one.both / (one.marked + one.drawn) for one in agreed if one.drawn]
     dice, found, false = AT_VERDICT
-    yield Row(dice, 2 * both / (marked + drawn), None, None, f"voxels pooled; mean of the volumes {np.mean(each):.3f}")
+    mean = f"voxels pooled; mean of the volumes {np.mean(each):.3f}" if each else ""
+    yield _share(dice, 2 * both, marked + drawn, mean)
     lesions, hit = sum(one.lesions for one in agreed), sum(one.found for one in agreed)
-    yield Row(found, hit / lesions, None, None, f"{hit} of {lesions} touch the mask")
+    yield _share(found, hit, lesions, f"{hit} of {lesions} touch the mask")
     strays = sum(one.false for one in agreed)
-    yield Row(false, strays / len(agreed), None, None, f"{strays} pieces of masks touch no lesion")
+    yield _share(false, strays, len(agreed), f"{strays} pieces of masks touch no lesion")
+
+
+def _share(metric: str, part: int, whole: int, note: str) -> Row:
+    if not whole:
+        return Row(metric, None, None, None, "undefined: neither the masks nor the truth hold anything")
+    return Row(metric, part / whole, None, None, note)
 
 
 def _froc(peaks: Sequence[Candidates]) -> Row:

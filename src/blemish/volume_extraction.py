@@ -29,7 +29,7 @@ from blemish.inputs.volume_checks import VolumeFacts
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile
-from blemish.inputs.volumes import clipped, read_brain, read_volume
+from blemish.inputs.volumes import clipped, read_again, read_brain, read_volume
 from blemish.matching.store import Budget
 from blemish.paths import cache_dir
 from blemish.volume_space import Native, packed_mask
@@ -243,7 +243,7 @@ def _tokens(one: Looked, box: Box | Tilted, branch: Branch, config: VolumeConfig
     found = branch.cache.get(key) if branch.cache else None
     if found is not None:
         return _Tokens.of(native, found, cached=True)
-    values = to_cube(clipped(read_volume(one.file).values, brain), box, config.cube)
+    values = to_cube(clipped(read_again(one.file, one.sha256).values, brain), box, config.cube)
     made = volume_tokens(
         torch.from_numpy(values).to(branch.device),
         branch.backbone,

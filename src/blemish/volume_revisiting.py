@@ -6,11 +6,10 @@ there, as the run's own maps are.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Event
 
@@ -24,11 +23,11 @@ from blemish.config import ScanConfig, with_options
 from blemish.errors import ConfigError, InputError, UnreadablePhoto
 from blemish.extending import OF_THE_MACHINE
 from blemish.extraction import in_order
-from blemish.inputs.volume_checks import Frame, VolumeFacts
+from blemish.inputs.volume_checks import Frame, VolumeFacts, other_scanner
 from blemish.inputs.volume_grid import Box, Tilted, brain_box, to_cube
 from blemish.inputs.volume_layouts import VolumeFile, find_volumes
-from blemish.inputs.volumes import digest, read_mask_on, read_volume
-from blemish.paths import RUN_VOLUMES
+from blemish.inputs.volumes import digest, read_again, read_brain, read_mask_on, read_volume
+from blemish.paths import RUN_VOLUMES, is_file, is_folder
 from blemish.progress import Advance
 from blemish.rescoring import Evidence
 from blemish.result import RGB
@@ -49,6 +48,8 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.intp]
 
 AT_A_PLACE = 12  # tokens of a bank in each cell: all that a dozen volumes have
+TRIED = 3  # volumes with a given brain mask that are asked whether it would have been found as well
+AGREE = 0.95  # Dice of the two, from which it makes no difference
 WHOLE = 0.9  # share of the volume from which a mask is taken for the wrong way round
 
 
@@ -99,6 +100,37 @@ class VolumeRevisit(Visit[VolumeFile]):
         straight = [(geometry, box) for geometry, box in placed if isinstance(box, Box)]
         return Frame.of(straight, self.config.volumes.align)
 
+    @property
+    def _ct(self) -> bool | None:
+        """Whether its volumes are CTs; None in a run from before it was told."""
+        said = self.manifest.get("resolved", {}).get("ct")
+        return said if isinstance(said, bool) else None
+
+    def _require_found(self) -> None:
+        """A volume that comes later has no brain mask. Raises ``ConfigError`` if its brain would be found in another
+        way than those of the run were given, ``InputError`` if these cannot be read any more."""
+        if self._given_otherwise:
+            raise ConfigError(
+                f"{self.run.name!r} was scanned with brain masks (--masks), and without one the brain of "
+                f"{self._given_otherwise!r} would be found elsewhere; a volume that comes later has none. Scan again "
+                "without --masks, or scan volumes that are stripped (0 outside of the brain)."
+            )
+
+    @cached_property
+    def _given_otherwise(self) -> str:
+        """The path of a volume whose given brain is not the one that would be found; "" if there is none."""
+        given = [one for one in self.of_run.by_path.values() if one.file.brain]
+        for one in given[:TRIED]:
+            try:
+                volume = read_again(one.file, one.sha256)
+                found = read_brain(replace(one.file, brain=None), volume).inside
+            except UnreadablePhoto as reason:
+                raise InputError(f"Cannot read {one.file.path!r}: {reason}.") from reason
+            brain = one.brain
+            if 2 * int((found & brain).sum()) < AGREE * (int(found.sum()) + int(brain.sum())):
+                return one.file.path
+        return ""
+
     def see(self, photos: Sequence[VolumeFile], advance: Advance) -> Iterator[Sight]:
         work = partial(self._see, known=self._known(photos))
         with closing(in_order(work, photos, 1, Event())) as steps:  # networks have threads of their own
@@ -135,15 +167,18 @@ class VolumeRevisit(Visit[VolumeFile]):
         return Looked(file, facts, native.sha256, native.packed, "as scanned"), native.box
 
     def _other(self, file: VolumeFile) -> tuple[Looked, Box | Tilted]:
+        self._require_found()
         wrong: dict[str, str] = {}
         found = look([file], wrong, 1, lambda volumes: None)
         if wrong:
             raise UnreadablePhoto(wrong[file.path])
+        if self._ct is not None and (reason := other_scanner(found[0].facts, ct=self._ct)):
+            raise UnreadablePhoto(reason)
         return found[0], self.frame.box(found[0].facts)
 
     def find(self, given: str | Path) -> VolumeFile:
         of_run, place = self.photos.get(str(given)), Path(given).expanduser()
-        if not os.path.exists(place):  # noqa: PTH110 - Path.exists raises where a name is too long
+        if not is_file(place) and not is_folder(place):
             if of_run:
                 return of_run
             raise InputError(
@@ -180,7 +215,7 @@ class VolumeRevisit(Visit[VolumeFile]):
                 mask = np.ascontiguousarray(geometry.to_ras(np.asarray(mark) > 0))
             else:
                 file = Path(mark).expanduser()
-                if not os.path.isfile(file):  # noqa: PTH113 - see find
+                if not is_file(file):
                     raise UnreadablePhoto("there is no such file; a volume's mask is a NIfTI file on its grid")
                 mask = read_mask_on(file, geometry)
         except UnreadablePhoto as reason:
@@ -225,8 +260,10 @@ class VolumeRevisit(Visit[VolumeFile]):
         return np.arange(count) if count <= AT_A_PLACE else folds(count)
 
     def view(self, gain: float) -> VolumeView | None:
+        self._require_found()
         of, frame = self.config.volumes, self.frame
-        return VolumeView(of.grid, of.slices, of.axes, of.radius, gain, frame.side, frame.middle)
+        where = (frame.side, frame.middle, frame.turn)
+        return VolumeView(of.grid, of.slices, of.axes, of.radius, gain, *where, self._ct)
 
     def usual(self, maps: Float32, paths: Sequence[str]) -> Usual | None:
         return Usual.of(maps, self.inside(paths)) if self.config.volumes.places else None

@@ -10,40 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from blemish import extending, machine, manifest, run_cache, verdict_file, volume_file
-from blemish.comparing import Compared, searched, together
+from blemish import machine
+from blemish.comparing import together
 from blemish.config import PHOTOS_ONLY, ScanConfig
 from blemish.errors import ConfigError, InputError
 from blemish.extending import Earlier
 from blemish.extraction import Branch
-from blemish.family_facts import excluded, family_of
 from blemish.features.registry import load_backbone
-from blemish.inputs.volume_checks import Placing, differences, other_scanners, place
+from blemish.inputs.volume_checks import differences, other_scanners, place
 from blemish.inputs.volume_grid import Box
 from blemish.inputs.volume_layouts import VolumeListing, find_brain_masks, find_volumes
 from blemish.inputs.volume_register import require_library
-from blemish.judging import estimate_of, judged_volumes, seed_level
 from blemish.part_cache import prune
 from blemish.part_file import DonePart
-from blemish.paths import RUN_CACHE, RUN_VERDICT, RUN_VOLUMES
 from blemish.progress import Progress
-from blemish.result import ColourScale, Decision, Photo, Result, ranked
+from blemish.result import Decision, Result
 from blemish.stages import Clock, Stages, one_bar, threads
 from blemish.volume_aligning import aligned
-from blemish.volume_estimate import VolumeCost, estimated, room
+from blemish.volume_estimate import VolumeCost, estimated, lookers, room
 from blemish.volume_extending import grown
-from blemish.volume_extraction import Looked, look, open_cache, view_of
+from blemish.volume_extraction import look, open_cache, view_of
 from blemish.volume_parts import FEWEST, VolumePlan, deal_volumes, do_volume_part
-from blemish.volume_space import Native, Volumes
+from blemish.volume_result import Batch, Done, facts_of, result_of
 from blemish.workplace import Workplace, workplace
 
 __all__ = ["scan_volumes"]
@@ -56,17 +50,6 @@ INSTEAD = {
     "screen": "--subset sets how many volumes are compared with each other",
     "executor": "volumes are read and compared by this machine's cores, a large batch in subsets",
 }
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Volumes that were looked at, in the order of the listing."""
-
-    listing: VolumeListing
-    looked: list[Looked]
-    placing: Placing
-    unreadable: dict[str, str]  # path -> reason
-    differences: list[str]
 
 
 def scan_volumes(
@@ -122,8 +105,8 @@ def scan_volumes(
                 inside=np.stack([one.inside for one in done.natives]),
                 grey=None if config.volumes.grey == "off" else _greys(done.parts),
             )
-    facts = {"device": f"{device}: {device_reason}", **_facts(batch, config, done)}
-    return replace(_result(plan, batch, done, compared, facts, clock, progress), decisions=tuple(decisions))
+    facts = {"device": f"{device}: {device_reason}", **facts_of(batch, config, done)}
+    return replace(result_of(plan, batch, done, compared, facts, clock, progress), decisions=tuple(decisions))
 
 
 def _greys(parts: Sequence[DonePart]) -> Float32:
@@ -173,11 +156,11 @@ def _noted(listing: VolumeListing) -> str:
     return f" ({'; '.join(listing.notes)})" if listing.notes else ""
 
 
-def _looked(listing: VolumeListing, config: ScanConfig, clock: Clock, progress: Progress) -> _Batch:
+def _looked(listing: VolumeListing, config: ScanConfig, clock: Clock, progress: Progress) -> Batch:
     """The first look: what can be read, what does not belong here, and one frame for the rest."""
     unreadable: dict[str, str] = {}
     with clock.stage("looking at volumes", len(listing.volumes)) as advance:
-        looked = look(listing.volumes, unreadable, torch.get_num_threads(), advance)
+        looked = look(listing.volumes, unreadable, lookers(config, listing.volumes), advance)
     odd = other_scanners([one.facts for one in looked])
     looked = [one for one in looked if one.file.path not in odd]
     unreadable |= odd
@@ -186,10 +169,10 @@ def _looked(listing: VolumeListing, config: ScanConfig, clock: Clock, progress: 
     placing = place(facts, config.volumes.align)
     if config.volumes.align != "affine":  # what that was aligned by is known later
         progress.note(f"Aligned by {placing.reason}")
-    return _Batch(listing, looked, placing, unreadable, differences(facts, config.volumes.align))
+    return Batch(listing, looked, placing, unreadable, differences(facts, config.volumes.align))
 
 
-def _registered(batch: _Batch, workers: int, clock: Clock, progress: Progress) -> _Batch:
+def _registered(batch: Batch, workers: int, clock: Clock, progress: Progress) -> Batch:
     """The same batch, each brain brought to one of them; what could not be is among the differences."""
     boxes = [box for box in batch.placing.boxes if isinstance(box, Box)]
     with clock.stage("registering volumes", 2 * len(batch.looked)) as advance:
@@ -209,16 +192,7 @@ def _require_enough(count: int, unreadable: dict[str, str], listing: VolumeListi
     )
 
 
-@dataclass(frozen=True)
-class _Done:
-    """All parts, and the volumes of all in a row."""
-
-    parts: list[DonePart]
-    natives: list[Native]
-    sha256: list[str]
-
-
-def _staying(batch: _Batch, earlier: Earlier | None) -> list[list[int]]:
+def _staying(batch: Batch, earlier: Earlier | None) -> list[list[int]]:
     """Parts of a run that is extended, but the last, in numbers of the batch."""
     number = {one.file.path: at for at, one in enumerate(batch.looked)}
     parts = earlier.parts[:-1] if earlier else []
@@ -228,16 +202,16 @@ def _staying(batch: _Batch, earlier: Earlier | None) -> list[list[int]]:
 def _parts(
     plan: VolumePlan,
     place: Workplace,
-    batch: _Batch,
+    batch: Batch,
     earlier: Earlier | None,
     cost: VolumeCost,
     clock: Clock,
     progress: Progress,
-) -> _Done:
+) -> Done:
     """Every part in turn; of a large batch under one bar."""
     if plan.config.cache:
         prune()  # before and not after: what this scan keeps it may need to its end
-    done = _Done([], [], [])
+    done = Done([], [], [])
     with _stages(plan, cost, clock, progress) as stages:
         for number in range(len(plan.parts)):
             # An extended run's last part was dealt anew into what stands from there on; its tiles serve them all.
@@ -269,135 +243,3 @@ def _stages(plan: VolumePlan, cost: VolumeCost, clock: Clock, progress: Progress
     }
     with one_bar(clock, progress, f"scanning {len(plan.parts)} subsets", expected) as stages:
         yield stages
-
-
-def _facts(batch: _Batch, config: ScanConfig, done: _Done) -> dict[str, Any]:
-    """What was chosen, for ``run.json``."""
-    pairs = zip(batch.placing.boxes, batch.looked, strict=True)
-    sides = np.median([box.sides(one.geometry.spacing) for box, one in pairs], axis=0)
-    cube = config.volumes.cube
-    return {
-        "volumes": len(done.natives),
-        "k": done.parts[0].compared.k,
-        "subsets": len(done.parts),
-        "image_score": "the mean of its highest thousandth" if config.image_score == "max" else config.image_score,
-        "compared_with": len(done.parts[0].paths) - 1,
-        "pairs": {
-            "compared": sum(part.pairs for part in done.parts),
-            "taken_over": sum(part.known_pairs for part in done.parts),
-        },
-        "placing": batch.placing.reason,
-        "brain_masks": sorted({one.how for one in batch.looked}),
-        "cell_mm": [round(float(side), 2) for side in sides / config.volumes.grid],
-        "working_size": {"height": cube, "width": cube, "depth": cube},
-        "families_searched": searched(config, len(done.natives)),
-    }
-
-
-def _rows(batch: _Batch, done: _Done, compared: Compared) -> tuple[list[Photo], npt.NDArray[np.intp]]:
-    """Rows of the result, most anomalous first, unreadable ones last; and the order of the scored ones."""
-    firsts: dict[str, str] = {}
-    photos = []
-    for one, digest in zip(done.natives, done.sha256, strict=True):
-        first = firsts.setdefault(digest, one.file.path)
-        x, y, z = one.geometry.shape
-        copy = "" if first == one.file.path else first
-        photos.append(Photo(one.file.path, "ok", width=x, height=y, depth=z, duplicate_of=copy))
-    rows, order = ranked(photos, compared.scores, family_of(compared.families))
-    rows += [
-        Photo(path=one.path, status="unreadable", reason=batch.unreadable[one.path])
-        for one in batch.listing.volumes
-        if one.path in batch.unreadable
-    ]
-    return rows, order
-
-
-def _result(
-    plan: VolumePlan,
-    batch: _Batch,
-    done: _Done,
-    compared: Compared,
-    facts: dict[str, Any],
-    clock: Clock,
-    progress: Progress,
-) -> Result:
-    config, branch = plan.config, plan.branch
-    rows, order = _rows(batch, done, compared)
-    warnings = _warnings(batch, branch, rows, done.parts)
-    for warning in warnings:
-        progress.note(f"Note: {warning}")
-    volumes = Volumes(
-        {one.file.path: one for one in done.natives},
-        (batch.listing.root / "dataset_description.json").is_file(),
-    )
-    grids = compared.grids[order]
-    scored = rows[: len(order)]
-    inside = np.stack([done.natives[at].inside for at in order])
-    # weighed by place, half of the cells are at 0, which says nothing of how usual values spread
-    scale = ColourScale.of(grids[inside & (grids > 0)])
-    with clock.quiet("deciding"):
-        evidence = compared.rescoring.evidence(excluded(compared.families)).ordered(order)
-        learnt = estimate_of(scored, grids, evidence, compared.families)
-        level = seed_level(learnt, grids)
-        verdict = judged_volumes(volumes, scored, grids, learnt, level, compared.families, config.verdict, {})
-    keep = {
-        RUN_VERDICT: partial(verdict_file.write, learnt, grids, evidence.maxima, level, (), verdict.regions),
-        RUN_VOLUMES: partial(volume_file.write, volumes),
-    }
-    if compared.families:
-        paths = [one.file.path for one in done.natives]
-        keep[RUN_CACHE] = partial(run_cache.write, paths, compared.rescoring, compared.looks, None)
-    return Result(
-        photos=(*verdict.photos, *rows[len(order) :]),
-        judgement=verdict.judgement,
-        lesions=verdict.regions,
-        volumes=volumes,
-        grids=grids,
-        shape=grids.shape[1:],
-        pixels=partial(_no_pixels, plan),
-        families=compared.families,
-        division=extending.describe(
-            [part.paths for part in done.parts],
-            {one.file.path: one.file.files[0] for one in done.natives},
-            {one.file.path: digest for one, digest in zip(done.natives, done.sha256, strict=True)},
-            done.parts[-1].tiles,
-        ),
-        diagnosis=done.parts[0].compared.diagnosis,
-        keep=keep,
-        scale=scale,
-        warnings=warnings,
-        manifest=manifest.build(
-            source=str(batch.listing.root.resolve()),
-            note="; ".join(batch.listing.notes),
-            config=config,
-            resolved=facts,
-            branches=[branch],
-            grids=done.parts[0].compared.grids,
-            scale=scale,
-            photos=rows,
-            from_cache=sum(part.from_cache for part in done.parts),
-            timings=clock.timings,
-            warnings=warnings,
-        ),
-    )
-
-
-def _warnings(batch: _Batch, branch: Branch, rows: Sequence[Photo], parts: Sequence[DonePart]) -> tuple[str, ...]:
-    """Is the batch what this assumes: volumes of one kind at one place, none twice?"""
-    found = list(batch.differences)
-    copies = [photo for photo in rows if photo.duplicate_of]
-    if copies:
-        found.append(
-            f"{len(copies)} of the volumes have the same bytes as another, for example {copies[0].path}; what is "
-            "unusual in both finds itself in the other and scores low"
-        )
-    if branch.cache and branch.cache.broken:
-        found.append(f"tokens could not be cached ({branch.cache.broken})")
-    if reason := next((part.not_kept for part in parts if part.not_kept), ""):
-        found.append(f"comparisons could not be kept for a scan that goes on or a run that grows ({reason})")
-    return tuple(found)
-
-
-def _no_pixels(plan: VolumePlan, row: int) -> Any:
-    """Never called; it holds on to the ``plan``, whose folder has what the result may still read."""
-    raise NotImplementedError(f"row {row} of {len(plan.looked)}: a volume has no picture; its voxels are read again")

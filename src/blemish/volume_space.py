@@ -18,7 +18,7 @@ from blemish.errors import BlemishError
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted, from_cube
 from blemish.inputs.volume_layouts import VolumeFile
-from blemish.inputs.volumes import clipped, read_volume
+from blemish.inputs.volumes import clipped, read_again
 from blemish.judgement import Lesion
 
 __all__ = ["Native", "Volumes", "packed_mask", "unpacked_mask"]
@@ -42,7 +42,7 @@ class Native:
     box: Box | Tilted
     inside: Bools
     packed: bytes
-    sha256: str = ""
+    sha256: str
 
     @property
     def brain(self) -> Bools:
@@ -83,12 +83,9 @@ class Native:
         """(X, Y, Z) in 0..1 in RAS order, read again; one grey where the file has gone or is another by now."""
         brain = self.brain
         try:
-            volume = read_volume(self.file)
-            if volume.geometry.shape == self.geometry.shape:
-                return clipped(volume.values, brain, keep_outside=True)
+            return clipped(read_again(self.file, self.sha256).values, brain, keep_outside=True)
         except (BlemishError, OSError):
-            pass
-        return np.where(brain, np.float32(GREY), np.float32(0))
+            return np.where(brain, np.float32(GREY), np.float32(0))
 
     @property
     def _samples(self) -> Triple:

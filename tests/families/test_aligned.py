@@ -12,6 +12,7 @@ from blemish.matching.nearby import match_nearby
 from blemish.matching.store import Budget
 from blemish.scoring.families import Pass, find_families
 from blemish.scoring.families.completion import complete
+from blemish.scoring.families.evidence import weigh
 from blemish.scoring.families.grids import joined, touching
 from blemish.scoring.families.regions import Candidate
 from families.clouds import Cloud, unit
@@ -77,3 +78,17 @@ def test_what_the_other_members_do_not_share_is_left_out() -> None:
 def test_cells_of_one_region_share_a_face() -> None:
     assert joined((4, 4)).sum() == 9, "photos: corners too"
     assert joined(GRID).sum() == 7
+
+
+@pytest.mark.parametrize("without", [0, 1])
+def test_what_all_volumes_have_is_no_exception(without: int) -> None:
+    """And nothing is left to compare it with."""
+    one = aligned(brains(0))
+    members = np.arange(VOLUMES - without)
+    usual = Candidate(members, np.tile(LESION.reshape(-1), (len(members), 1)), 1.0)
+    rare = Candidate(np.array(CARRIERS), np.tile(LESION.reshape(-1), (len(CARRIERS), 1)), 1.0)
+    for spread in (one, Pass(one.matches, one.tokens, GRID)):
+        found = weigh(spread, [usual, rare])
+        assert (found[0].beyond_batch, found[0].beyond_place) == (0, 0)
+        assert found[1].beyond_place > 1
+        assert weigh(spread, [usual]) == found[:1]

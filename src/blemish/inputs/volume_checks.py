@@ -12,20 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from blemish.errors import ConfigError
+from blemish.errors import ConfigError, UnreadablePhoto
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_grid import Box, Tilted
 from blemish.inputs.volume_layouts import subject_of
+from blemish.volume_config import ALIGNMENTS
 
-__all__ = ["ALIGNMENTS", "Frame", "Placing", "VolumeFacts", "differences", "other_scanners", "place"]
+__all__ = ["Frame", "Placing", "VolumeFacts", "differences", "other_scanner", "other_scanners", "place"]
 
 Float64 = npt.NDArray[np.float64]
+Turn = tuple[tuple[float, ...], ...]  # 3 x 3
 
-ALIGNMENTS = ("none", "box", "affine")
 SPACING_APART = 0.1  # of the usual spacing by which one differs
 FLAT = 2.5  # ratio of a brain's longest to its shortest side in mm that no brain has
 NO_MR = {"CT", "ct", "PT", "pet"}  # modalities, as tags and names have them
 ONE_PLACE = 0.6  # overlap of a brain's box with the batch's median box, above which it counts as registered
+STRAIGHT = 0.02  # by which the directions of axes that point the same way may differ
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,15 @@ def other_scanners(facts: Sequence[VolumeFacts]) -> dict[str, str]:
         return {}
     if len(tomograms) > len(facts) / 2:
         kept = set(tomograms)
-        return {one.path: "not CT, as most volumes here are" for one in facts if one.path not in kept}
-    return dict.fromkeys(tomograms, "a CT among MR volumes; scan it with others of its kind")
+        return {one.path: other_scanner(one, ct=True) for one in facts if one.path not in kept}
+    return {one.path: other_scanner(one, ct=False) for one in facts if one.path in tomograms}
+
+
+def other_scanner(one: VolumeFacts, *, ct: bool) -> str:
+    """Why a volume cannot be compared with others that are all ``ct``, or none of them; "" if it can."""
+    if (one.modality == "CT") == ct:
+        return ""
+    return "not a CT, as the others are" if ct else "a CT among MR volumes; scan it with others of its kind"
 
 
 def differences(facts: Sequence[VolumeFacts], align: str) -> list[str]:
@@ -125,12 +134,7 @@ def place(facts: Sequence[VolumeFacts], align: str, margin: float = 0.04) -> Pla
         centres = (low + high) / 2
         side = (high - low).max() * (1 + 2 * margin)
         reason = "a cube of one size around the middle of each brain, as they do not lie at one place"
-    boxes = []
-    for one, centre in zip(facts, centres, strict=True):
-        origin, spacing = _origin(one.geometry), np.array(one.geometry.spacing)
-        start = (centre - side / 2 - origin) / spacing + 0.5
-        stop = (centre + side / 2 - origin) / spacing + 0.5
-        boxes.append(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])))
+    boxes = [_cube(one.geometry, centre, side) for one, centre in zip(facts, centres, strict=True)]
     return Placing(boxes, reason)
 
 
@@ -138,10 +142,11 @@ def place(facts: Sequence[VolumeFacts], align: str, margin: float = 0.04) -> Pla
 class Frame:
     """How volumes of a batch were placed, for those that come later. ``side``: of their cube in mm, 0 where each
     brain's box is stretched to it. ``middle``: of the cube in mm along the volumes' axes, where they were registered.
-    """
+    ``turn``: the directions of these axes, one a column; None if they are not known."""
 
     side: float
     middle: tuple[float, float, float] | None
+    turn: Turn | None = None
 
     @classmethod
     def of(cls, placed: Sequence[tuple[Geometry, Box | Tilted]], align: str) -> Frame:
@@ -154,27 +159,53 @@ class Frame:
                 f"With --align {align} a volume's place is found together with those of its batch, so another one has "
                 "none. Scan with --align box, or none for registered volumes."
             )
-        middles = []
         straight = [(geometry, box) for geometry, box in placed if isinstance(box, Box)]  # all, unless registered
-        for geometry, box in straight:
-            spacing = np.array(geometry.spacing)
-            middles.append(_origin(geometry) + ((np.array(box.start) + box.stop) / 2 - 0.5) * spacing)
+        middles = [_in_mm(geometry, (np.array(box.start) + box.stop) / 2) for geometry, box in straight]
         side = float(straight[0][1].extent[0] * straight[0][0].spacing[0])
         x, y, z = (float(at) for at in middles[0])
         together = np.abs(np.array(middles) - middles[0]).max() < 0.01 * side
-        return cls(side, (x, y, z) if together else None)
+        return cls(side, (x, y, z), _turn(straight[0][0])) if together else cls(side, None)
 
     def box(self, one: VolumeFacts, margin: float = 0.04) -> Box:
-        """Where the cube of one more volume lies, as ``place`` would have it."""
+        """Where the cube of one more volume lies, as ``place`` would have it. Raises ``UnreadablePhoto`` if its brain
+        does not lie where those of registered volumes do."""
         if not self.side:
             return one.box.enlarged(2 * margin)
-        origin, spacing = _origin(one.geometry), np.array(one.geometry.spacing)
-        middle = np.array(self.middle or (0.0, 0.0, 0.0))
+        its = _in_mm(one.geometry, (np.array(one.box.start) + one.box.stop) / 2)
         if self.middle is None:
-            middle = origin + ((np.array(one.box.start) + one.box.stop) / 2 - 0.5) * spacing
-        start = ((middle - self.side / 2 - origin) / spacing + 0.5).tolist()
-        stop = ((middle + self.side / 2 - origin) / spacing + 0.5).tolist()
-        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+            return _cube(one.geometry, its, self.side)
+        if self.turn is not None and np.abs(np.array(_turn(one.geometry)) - self.turn).max() > STRAIGHT:
+            raise UnreadablePhoto(
+                "its axes point another way than those of the registered volumes that it would be compared with; "
+                "register it to them"
+            )
+        cube = _cube(one.geometry, np.array(self.middle), self.side)
+        shared = np.minimum(one.box.stop, cube.stop) - np.maximum(one.box.start, cube.start)
+        if np.clip(shared, 0, None).prod() < ONE_PLACE * np.prod(one.box.extent):
+            away = np.linalg.norm(its - self.middle)
+            raise UnreadablePhoto(
+                f"its brain lies {away:.0f} mm from where those of the registered volumes lie that it would be "
+                "compared with; register it to them"
+            )
+        return cube
+
+
+def _cube(geometry: Geometry, middle: Float64, side: float) -> Box:
+    """Around ``middle``, mm along the volume's own axes, ``side`` mm wide."""
+    origin, spacing = _origin(geometry), np.array(geometry.spacing)
+    start = ((middle - side / 2 - origin) / spacing + 0.5).tolist()
+    stop = ((middle + side / 2 - origin) / spacing + 0.5).tolist()
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _in_mm(geometry: Geometry, at: Float64) -> Float64:
+    """``at`` (3,) in voxels as ``Box`` counts them -> mm along the volume's own axes, from the scanner's origin."""
+    return np.asarray(_origin(geometry) + (at - 0.5) * np.array(geometry.spacing))
+
+
+def _turn(geometry: Geometry) -> Turn:
+    """The directions of the axes in RAS order, one a column."""
+    return tuple(map(tuple, (geometry.ras_affine[:3, :3] / geometry.spacing).tolist()))
 
 
 def _same_patients(facts: Sequence[VolumeFacts]) -> Iterator[str]:
@@ -191,8 +222,8 @@ def _same_patients(facts: Sequence[VolumeFacts]) -> Iterator[str]:
 
 def _registered(facts: Sequence[VolumeFacts]) -> bool:
     """Whether the axes point the same way and every brain's box covers most of the batch's median box."""
-    turns = np.array([one.geometry.ras_affine[:3, :3] / one.geometry.spacing for one in facts])
-    if np.abs(turns - turns[0]).max() > 0.02:
+    turns = np.array([_turn(one.geometry) for one in facts])
+    if np.abs(turns - turns[0]).max() > STRAIGHT:
         return False
     low, high = _boxes_in_mm(facts)
     usual_low, usual_high = np.median(low, axis=0), np.median(high, axis=0)
@@ -203,11 +234,7 @@ def _registered(facts: Sequence[VolumeFacts]) -> bool:
 
 def _boxes_in_mm(facts: Sequence[VolumeFacts]) -> tuple[Float64, Float64]:
     """Both ends of every brain's box, (n, 3) mm along the volume's own axes, from the scanner's origin."""
-    ends = []
-    for one in facts:
-        origin, spacing = _origin(one.geometry), np.array(one.geometry.spacing)
-        ends.append([origin + (np.array(end) - 0.5) * spacing for end in (one.box.start, one.box.stop)])
-    both = np.array(ends)
+    both = np.array([[_in_mm(one.geometry, np.array(end)) for end in (one.box.start, one.box.stop)] for one in facts])
     return both[:, 0], both[:, 1]
 
 

@@ -22,7 +22,7 @@ from blemish.errors import InputError, UnreadablePhoto
 from blemish.inputs.volume_geometry import Geometry, checked_affine
 from blemish.inputs.volume_nifti import check_shape
 
-__all__ = ["Series", "find_series", "is_dicom", "read_series"]
+__all__ = ["Series", "find_series", "is_dicom", "read_series", "series_shape"]
 
 _NAMING = ("SeriesInstanceUID", "SeriesNumber", "Modality", "Rows", "NumberOfFrames")
 _PLACING = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
@@ -107,6 +107,17 @@ def read_series(files: Sequence[Path]) -> tuple[npt.NDArray[np.float32], Geometr
     digest = hashlib.sha256("".join(sorted(one.sha256 for one in slices)).encode()).hexdigest()
     x, y, z = values.shape
     return values, Geometry((x, y, z), checked_affine(affine)), digest
+
+
+def series_shape(files: Sequence[Path]) -> tuple[int, ...]:
+    """(columns, rows, slices) by the tags of the first file. Raises ``UnreadablePhoto``."""
+    try:
+        tags = _tags(files[0], ("Rows", "Columns"))
+        return int(tags.Columns), int(tags.Rows), len(files)
+    except InputError:
+        raise
+    except Exception as error:  # pydicom raises anything on damaged files
+        raise UnreadablePhoto(f"a slice is damaged ({type(error).__name__})") from error
 
 
 @dataclass(frozen=True, eq=False)

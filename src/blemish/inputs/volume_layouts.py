@@ -20,6 +20,7 @@ from blemish.inputs.volume_nifti import NIFTI_SUFFIXES
 __all__ = [
     "VolumeFile",
     "VolumeListing",
+    "entities_of",
     "files_below",
     "find_brain_masks",
     "find_volumes",
@@ -29,8 +30,7 @@ __all__ = [
 ]
 
 _MASK_NAME = re.compile(r"(^|[_\-. ])(mask|masks|seg|dseg|probseg|label|labels|lesion|roi)$", re.IGNORECASE)
-_ENTITY = re.compile(r"(?:^|_)(sub|ses|run|acq|rec|ce|echo|part)-([a-zA-Z0-9]+)")
-_SUBJECT = re.compile(r"(?:^|[_/])sub-([a-zA-Z0-9+]+)")
+_ENTITY = re.compile(r"(?:^|[_/])(sub|ses)-([a-zA-Z0-9+]+)")
 _MODALITIES = {  # as names have them, in lower case -> as BIDS writes them
     **dict.fromkeys(("t1w", "t1", "t1n", "mprage"), "T1w"),
     **dict.fromkeys(("t1ce", "t1c", "t1gd"), "T1ce"),
@@ -131,8 +131,12 @@ def find_brain_masks(folder: Path, listing: VolumeListing) -> VolumeListing:
 
 def subject_of(path: str) -> str:
     """``01`` of ``sub-01/anat/sub-01_ses-2_T1w.nii.gz``, or of a series in ``sub-01/ses-2``; "" if no part says it."""
-    found = _SUBJECT.search(path)
-    return found[1] if found else ""
+    return entities_of(path).get("sub", "")
+
+
+def entities_of(path: str) -> dict[str, str]:
+    """``{"sub": "01", "ses": "2"}``: what the names in a path say of the two; the file before its folders."""
+    return dict(_ENTITY.findall(path))
 
 
 def stem_of(path: str) -> str:
@@ -176,7 +180,7 @@ def _bids(folder: Path, modality: str | None) -> VolumeListing:
         if not file.name.lower().endswith(NIFTI_SUFFIXES):
             continue
         stem, parts = stem_of(file.name), file.relative_to(folder).parts
-        entities = dict(_ENTITY.findall(stem))
+        entities = entities_of(stem)
         suffix = stem.rsplit("_", 1)[-1]
         if suffix == "mask":
             if "desc-brain" in stem:
@@ -191,7 +195,7 @@ def _bids(folder: Path, modality: str | None) -> VolumeListing:
     kept, notes = _of_modality(folder, found, modality)
     placed = []
     for volume in kept:
-        entities = dict(_ENTITY.findall(stem_of(volume.path)))
+        entities = entities_of(stem_of(volume.path))
         masks = brains.get((entities["sub"], entities.get("ses", "")), [])
         # a standard space's mask is of another grid; where several are left none is sure to be this volume's
         own = [mask for mask in masks if "_space-" not in mask.name]

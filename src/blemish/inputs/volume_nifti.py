@@ -16,7 +16,7 @@ import numpy.typing as npt
 from blemish.errors import InputError, UnreadablePhoto
 from blemish.inputs.volume_geometry import GEOMETRY_FIELDS, Geometry, checked_affine
 
-__all__ = ["NIFTI_SUFFIXES", "check_shape", "nibabel", "nifti_image", "read_nifti"]
+__all__ = ["NIFTI_SUFFIXES", "check_shape", "nibabel", "nifti_image", "nifti_shape", "read_nifti"]
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 MAX_VOXELS = 2**28  # 1 GB as float32: a head at 0.4 mm; anything above is a mistake or an attack
@@ -48,6 +48,19 @@ def read_nifti(file: Path) -> tuple[npt.NDArray[np.float32], Geometry, str]:
     except Exception as error:  # nibabel raises anything on damaged files; its words may repeat the header's
         raise UnreadablePhoto(f"damaged, or no NIfTI file ({type(error).__name__})") from error
     return values, geometry, digest
+
+
+def nifti_shape(file: Path) -> tuple[int, ...]:
+    """What the header says, no voxel being decoded. Raises ``UnreadablePhoto`` where ``read_nifti`` would not come to
+    decoding either; ``InputError`` if nibabel is missing."""
+    nib = nibabel()
+    try:
+        with nib.imageglobals.LoggingOutputSuppressor():
+            return _geometry(nib.load(file)).shape
+    except UnreadablePhoto:
+        raise
+    except Exception as error:  # as there
+        raise UnreadablePhoto(f"damaged, or no NIfTI file ({type(error).__name__})") from error
 
 
 def nifti_image(stored: npt.NDArray[Any], geometry: Geometry) -> Any:

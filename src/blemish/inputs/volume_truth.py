@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blemish.errors import InputError, UnreadablePhoto
 from blemish.inputs.truth import Truth, read_truth
-from blemish.inputs.volume_layouts import VolumeFile, files_below, stem_of
+from blemish.inputs.volume_layouts import VolumeFile, entities_of, files_below, stem_of
 from blemish.inputs.volume_nifti import NIFTI_SUFFIXES, read_nifti
 
 __all__ = ["read_volume_truth"]
@@ -21,7 +21,6 @@ __all__ = ["read_volume_truth"]
 _SUFFIX = re.compile(r"(_desc-lesion|_label-lesion|_lesion|_tumou?r)?[_-](mask|masks|seg|dseg|label|lesion|roi)$", re.I)
 _ALONE = re.compile(r"(.*[_-])?(mask|seg|lesion|roi|label)s?$", re.I)
 _BRAIN = re.compile(r"desc-brain|brain[_-]mask$|desc-anomaly", re.I)  # not of a lesion, or our own
-_SUBJECT = re.compile(r"(?:^|_)(sub|ses)-([a-zA-Z0-9]+)")
 
 _COLUMNS = {"path": "image_path", "mask": "mask_path"}
 
@@ -58,14 +57,14 @@ def read_volume_truth(root_or_csv: Path, volumes: Sequence[VolumeFile]) -> dict[
 def _mask_of(volume: VolumeFile, masks: Sequence[Path], root: Path) -> Path | None:
     """By its own relative path; else by its name, alone or with a suffix; else by subject and session; else the only
     mask in a folder of the same name."""
-    stem, subject = stem_of(volume.path), _subject(stem_of(volume.path))
+    stem, subject = stem_of(volume.path), entities_of(stem_of(volume.path))
     ways = (
         [mask for mask in masks if mask.relative_to(root).as_posix() == volume.path],
         [mask for mask in masks if stem in (stem_of(mask.name), _SUFFIX.sub("", stem_of(mask.name)))],
         [
             mask
             for mask in masks
-            if subject and _SUFFIX.search(stem_of(mask.name)) and _subject(stem_of(mask.name)) == subject
+            if subject and _SUFFIX.search(stem_of(mask.name)) and entities_of(stem_of(mask.name)) == subject
         ],
         [
             mask
@@ -85,10 +84,6 @@ def _mask_of(volume: VolumeFile, masks: Sequence[Path], root: Path) -> Path | No
         if found:
             return found[0]
     return None
-
-
-def _subject(stem: str) -> dict[str, str]:
-    return dict(_SUBJECT.findall(stem))
 
 
 def _truth(mask: Path) -> Truth:

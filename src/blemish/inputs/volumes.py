@@ -15,13 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import UnreadablePhoto
-from blemish.inputs.volume_dicom import read_series
+from blemish.inputs.volume_dicom import read_series, series_shape
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_layouts import VolumeFile
 from blemish.inputs.volume_masks import BrainMask, brain_mask
-from blemish.inputs.volume_nifti import read_nifti
+from blemish.inputs.volume_nifti import nifti_shape, read_nifti
 
-__all__ = ["Volume", "clipped", "digest", "read_brain", "read_mask_on", "read_volume", "same_grid"]
+__all__ = [
+    "Volume",
+    "clipped",
+    "digest",
+    "read_again",
+    "read_brain",
+    "read_mask_on",
+    "read_volume",
+    "same_grid",
+    "voxels_of",
+]
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -62,6 +72,24 @@ def read_volume(file: VolumeFile) -> Volume:
     values = np.ascontiguousarray(geometry.to_ras(stored))
     modality = "CT" if _is_ct(values) else file.modality
     return Volume(values, geometry, sha256, modality)
+
+
+def read_again(file: VolumeFile, sha256: str) -> Volume:
+    """A volume whose brain and place are known from bytes with this digest. Raises ``UnreadablePhoto`` as
+    ``read_volume``, and if they are others by now."""
+    volume = read_volume(file)
+    if volume.sha256 != sha256:
+        raise UnreadablePhoto("it was changed while it was scanned")
+    return volume
+
+
+def voxels_of(file: VolumeFile) -> int:
+    """How many voxels a volume has by its header; 0 if it cannot be read, of which ``read_volume`` says why."""
+    try:
+        shape = series_shape(file.files) if file.is_series else nifti_shape(file.files[0])
+    except UnreadablePhoto:
+        return 0
+    return int(np.prod(shape))
 
 
 def digest(file: VolumeFile) -> str:

@@ -20,6 +20,7 @@ Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 FEWEST = 4  # scores at a place that say what is usual there; fewer where the batch has no more
+FLAT = 0.01  # share of the mean that is no spread: a unit so small would drown the other map
 AROUND = 5  # cells a side of the cube over which deviations are averaged: a dozen volumes say little about one place
 
 
@@ -99,5 +100,6 @@ def beside(maps: Float32, other: Float32, inside: Bools) -> Float32:
 
 def _in_units(maps: Float32, inside: Bools) -> Float32:
     middle, upper = np.percentile(maps[inside], (50, 84))
-    unit = float(upper - middle) or float(np.abs(maps[inside]).mean()) or 1.0
+    spread, mean = float(upper - middle), float(np.abs(maps[inside]).mean())
+    unit = spread if spread > FLAT * mean else mean or 1.0
     return np.asarray(maps / np.float32(unit))

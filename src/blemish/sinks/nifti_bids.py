@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.inputs.volume_geometry import Geometry
-from blemish.inputs.volume_layouts import stem_of
+from blemish.inputs.volume_layouts import entities_of, stem_of
 from blemish.inputs.volume_nifti import nifti_image
 from blemish.result import Photo
 from blemish.sinks.names import beside
@@ -45,7 +45,6 @@ README = (
     "A high score means unlike the rest of the batch. It is no diagnosis.\n"
 )
 _DESC = re.compile(r"_desc-[a-zA-Z0-9+]+")
-_ID = re.compile(r"(?:^|[_/])(sub|ses)-([a-zA-Z0-9+]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def write_patients(folder: Path, photos: Iterable[Photo], bids: bool, marked: Ma
     with (folder / "patients.tsv").open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as table:
         table.write("\t".join((*ids, *_COLUMNS)) + "\n")
         for photo in photos:
-            found = {entity: f"{entity}-{label}" for entity, label in _ID.findall(photo.path)}
+            found = {entity: f"{entity}-{label}" for entity, label in entities_of(photo.path).items()}
             values: list[Any] = [found.get("sub"), found.get("ses")] if bids else []
             values += [marked.get(photo.path) if name == "marked_ml" else getattr(photo, name) for name in _COLUMNS]
             table.write("\t".join(map(_cell, values)) + "\n")

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 VOTES = 0.1  # share of the photos whose distances are averaged; with more, everything looks alike
+FEWEST_OUTSIDE = 2  # photos without a look that can say whether it is unusual
 SAMPLE = 20_000  # tokens from which the batch's own distances are read off
 BATCH_SHARE, PLACE_SHARE = 0.95, 0.75  # of all tokens; of the other photos, some of which may be flawed there too
 CORE = 0.75  # quantile of a member's tokens that stands for it in aligned volumes
@@ -65,7 +66,17 @@ def weigh(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
     """Evidence for each candidate of one pass, whatever K the scores are made with.
 
     Compared are means of k ranks: of the members' tokens, distances to the k nearest photos outside; of everybody
-    else's, d^(m+1) to d^(m+k), m being the number of members."""
+    else's, d^(m+1) to d^(m+k), m being the number of members. A look that all photos have, or all but one, is what is
+    usual: there is nothing to compare it with, and no evidence."""
+    telling = [one.images - len(candidate.members) >= FEWEST_OUTSIDE for candidate in found]
+    weighed = iter(_weighed(one, [candidate for candidate, tells in zip(found, telling, strict=True) if tells]))
+    return [next(weighed) if tells else Evidence(0.0, 0.0) for tells in telling]
+
+
+def _weighed(one: Pass, found: Sequence[Candidate]) -> list[Evidence]:
+    """As ``weigh``, each with photos outside."""
+    if not found:
+        return []
     k = neighbours(VOTES, one.references + 1)
     sampled = _positions(one)
     batch = [np.empty((one.images, len(sampled)), dtype=np.float32) for _ in found]
