@@ -82,13 +82,22 @@ def normalised_by_place(maps: Float32, inside: Bools | None = None) -> Float32:
 
 
 def unusual_grey(cells: Float32, inside: Bools, side: str) -> Float32:
-    """How far grey levels lie beyond the usual at their place: ``cells: (B, *grid)`` -> (B, *grid).
+    """How far grey levels lie beyond the usual at their place: ``cells: (B, *grid)`` -> (B, *grid), never below 0.
 
-    ``side``: ``bright``, ``dark`` or ``both``. Tokens say what a place looks like; a tumour in FLAIR may look like
-    tissue that is merely brighter, which only its own place can tell. Below 0 is what the side speaks against: where
-    lesions are bright, a dark place is none, however odd its tokens (AP .60 in FLAIR, .52 where that counted 0)."""
-    away = normalised_by_place(cells, inside)
-    return np.abs(away) if side == "both" else away if side == "bright" else -away
+    ``side``: ``bright``, ``dark`` or ``both``. Each volume's levels are first brought to the unit of its own tissue
+    (median 0, 84 % below 1): percentiles that a large tumour belongs to would make healthy tissue darker. Tokens say
+    what a place looks like; a tumour in FLAIR may look like tissue that is merely brighter, which only its own place
+    can tell."""
+    away = normalised_by_place(_standardised(cells, inside), inside)
+    return np.abs(away) if side == "both" else np.maximum(away if side == "bright" else -away, 0)
+
+
+def _standardised(cells: Float32, inside: Bools) -> Float32:
+    standard = np.zeros_like(cells)
+    for own, tissue, into in zip(cells, inside, standard, strict=True):
+        middle, upper = np.percentile(own[tissue], (50, 84))
+        into[tissue] = (own[tissue] - middle) / (float(upper - middle) or 1.0)
+    return standard
 
 
 def beside(maps: Float32, other: Float32, inside: Bools) -> Float32:
