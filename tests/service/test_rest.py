@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from clients import Client
+from clients import LOOPBACK, Client
 from PIL import Image
 from services import emptied, serving
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
+from starlette.testclient import TestClient
 
 from blemish.config import ScanConfig
 from blemish.features.registry import list_backbones
@@ -335,6 +337,20 @@ def test_a_database_that_is_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) 
         patch.setattr("blemish.service.store.Store.all", refuse)
         assert "cannot reach its database" in ann.get("/api/runs", 503).json()["error"]
     assert ann.get("/api/runs").json() == []
+
+
+def test_a_mistake_of_our_own_is_said_as_such(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON and with the headers of every answer; the log has the traceback. A database that answers is not away."""
+    ann = serve()
+    for error in (KeyError("x"), DataError("SELECT", {}, Exception("invalid byte"))):
+        monkeypatch.setattr("blemish.service.store.Store.all", Mock(side_effect=error))
+        with pytest.raises(type(error)):
+            ann.get("/api/runs")
+        quiet = TestClient(ann.http.app, base_url=LOOPBACK, raise_server_exceptions=False, client=("127.0.0.1", 50000))
+        answer = quiet.get("/api/runs")
+        assert answer.status_code == 500
+        assert "by a mistake in it" in answer.json()["error"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_settings_name_the_backbones_that_have_a_name() -> None:

@@ -28,7 +28,7 @@ from blemish.service.routes import audit, datasets, detectors, exports, families
 from blemish.service.settings import ServiceConfig
 from blemish.service.shelf import Shelf
 from blemish.service.state import Service
-from blemish.service.store import Store
+from blemish.service.store import Store, away
 from blemish.service.workspace import Workspace
 
 __all__ = ["PAGES", "create_app"]
@@ -140,5 +140,9 @@ async def _cannot(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _no_database(request: Request, error: Exception) -> JSONResponse:
-    words = "The service cannot reach its database. Nothing was changed in it; try again in a moment."
-    return JSONResponse({"error": words}, 503)
+    if not away(error):
+        raise error
+    words = "The service cannot reach its database."
+    if request.method != "GET":
+        words += " What you asked for may have been done all the same: look before you ask again."
+    return JSONResponse({"error": f"{words} Try again in a moment."}, 503)

@@ -26,14 +26,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from blemish.errors import ConfigError
 from blemish.service.workspace import Workspace, now
 
-__all__ = ["Store"]
+__all__ = ["Store", "away"]
 
 Facts = dict[str, Any]
+AWAY = ("08", "53", "57P")  # PostgreSQL's codes of connections that end, of too many of them, and of its shutdown
 _tables = MetaData()
 _datasets = Table(
     "datasets",
@@ -183,6 +185,17 @@ class Store:
             known = connection.execute(select(func.count()).select_from(_audit).where(_audit.c.run == run)).scalar_one()
         for line in workspace.audit(run) if not known else ():
             self.note(line)
+
+
+def away(error: BaseException) -> bool:
+    """Whether the database cannot be reached, and not what it was asked is wrong."""
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    told = getattr(error.orig, "args", ())
+    code = told[0].get("C", "") if told and isinstance(told[0], dict) else ""
+    return error.connection_invalidated or str(code).startswith(AWAY)
 
 
 def _named(what: str) -> Table:

@@ -14,7 +14,7 @@ from blemish.config import ScanConfig, with_options
 from blemish.service import answers, asking, findings
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
-from blemish.service.workspace import new_id, now
+from blemish.service.workspace import ID, new_id, now
 from blemish.sinks.colours import stops_of_heat
 
 __all__ = ["router", "summary_of"]
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api", tags=["runs"])
 
 
 @router.get("/runs", response_model=list[answers.Run])
-def runs(service: ServiceOf, dataset: Annotated[str | None, Query(max_length=20)] = None) -> Any:
+def runs(service: ServiceOf, dataset: Annotated[str | None, Query(pattern=ID)] = None) -> Any:
     """The newest first."""
     found = service.store.all("runs")
     return [_with_progress(service, run) for run in found if dataset in (None, run["dataset"])]
