@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from blemish.service.workspace import Workspace, now
 __all__ = ["Jobs", "Live"]
 
 Facts = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0  # between asking a process to stop and ending it
 RETRY_S = 5.0  # between two tries to reach the database
@@ -73,8 +75,7 @@ class Jobs:
         """Scans that are cut short go on after the next start."""
         if self._task:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task})
         for process in (*self._processes.values(), *self._others):
             await _ended(process)
 
@@ -107,6 +108,10 @@ class Jobs:
                 with suppress(SQLAlchemyError):
                     await asyncio.to_thread(self._take_up)
                 continue
+            except Exception:  # the queue outlives every scan
+                _log.exception("The queue of scans goes on after an error")
+                await asyncio.sleep(RETRY_S)
+                continue
             await self._waiting.wait()
 
     async def _scan(self, run: Facts) -> None:
@@ -136,9 +141,14 @@ class Jobs:
                 )
 
             done = await self._process(job, heard, run["id"])
-            state = {"state": "done", "error": "", "message": done["sentence"]}
+            state = {"state": "done", "error": "", "message": _text(done["sentence"])}
         except (InputError, RunError, OSError) as error:
-            state = {"state": "failed", "error": str(error), "message": live.message}
+            state = {"state": "failed", "error": _text(str(error)), "message": _text(live.message)}
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # such as a damaged row: this scan fails, the next one is begun
+            words = f"The scan could not be carried out ({type(error).__name__}: {error}). Start it anew."
+            state = {"state": "failed", "error": _text(words), "message": _text(live.message)}
         finally:
             self.live.pop(run["id"], None)
         if await asyncio.to_thread(self._store.move, run["id"], ("running",), finished=now(), **state):
@@ -190,6 +200,11 @@ class Jobs:
         if failed is None:
             raise RunError(CRASHED)
         raise (InputError if failed.get("usage") else RunError)(failed["error"])
+
+
+def _text(words: str) -> str:
+    """As every database takes it: file names may hold what is no text."""
+    return words.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _hear(live: Live, line: Facts) -> None:
