@@ -10,10 +10,11 @@ import asyncio
 import json
 import logging
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0  # between asking a process to stop and ending it
 RETRY_S = 5.0  # between two tries to reach the database
+LOG = "worker.log"  # beside the run folder
+KEPT = 2**16  # bytes of it
 LINE = 2**20  # bytes, the longest that a worker writes
 CRASHED = "The scan ended without a word, as a process that runs out of memory does. Resume it, or allow less memory."
 
@@ -167,9 +170,10 @@ class Jobs:
 
     async def _process(self, job: Facts, heard: Callable[[Facts], None], run: str | None) -> Facts:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "blemish.service.worker", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=LINE
+            sys.executable, "-m", "blemish.service.worker", stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LINE
         )
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        last_words = asyncio.create_task(_tail(process.stderr))
         if run is None:
             self._others.add(process)
         else:
@@ -194,6 +198,8 @@ class Jobs:
             pass  # it has ended before it was asked, or in the middle of a line; what it had to say is below
         finally:
             await _ended(process)
+            with suppress(OSError):
+                await asyncio.to_thread(_keep, Path(job["run"]).with_name(LOG), job["verb"], process, await last_words)
             self._others.discard(process)
             if run is not None:
                 self._processes.pop(run, None)
@@ -212,6 +218,20 @@ def _hear(live: Live, line: Facts) -> None:
         live.message = line["text"]
     else:
         live.stage, live.done, live.total, live.eta_s = line["stage"], line["done"], line["total"], line["eta_s"]
+
+
+async def _tail(stream: asyncio.StreamReader) -> bytes:
+    """The end of what a process writes beside its lines."""
+    kept = b""
+    while chunk := await stream.read(KEPT):
+        kept = (kept + chunk)[-KEPT:]
+    return kept
+
+
+def _keep(log: Path, verb: str, process: Process, words: bytes) -> None:
+    """The last process's own words, for whoever looks why it ended."""
+    if log.parent.is_dir():
+        log.write_bytes(f"{now()} {verb} ended with {process.returncode}\n".encode() + words)
 
 
 async def _ended(process: Process) -> None:

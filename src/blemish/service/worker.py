@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,7 +113,8 @@ def main() -> int:
     except MemoryError:
         write({"type": "failed", "error": "Out of memory. Allow less with --memory, or choose a smaller size."})
         return 1
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # whatever it was, it is told
+        traceback.print_exc()
         write({"type": "failed", "error": f"{type(error).__name__}: {error}"})
         return 1
     return 0
