@@ -40,8 +40,6 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 BROKEN = "The service has failed at this, by a mistake in it. Its log says where; what was asked may be half done."
-    "The service has failed at this, which is a mistake in it. Its log says where; what was asked may be half done."
-)
 
 
 class Rate:

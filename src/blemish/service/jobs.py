@@ -34,6 +34,7 @@ PATIENCE_S = 10.0  # between asking a process to stop and ending it
 RETRY_S = 5.0  # between two tries to reach the database
 LOG = "worker.log"  # beside the run folder
 KEPT = 2**16  # bytes of it
+LINGER_S = 1.0  # that its last words may take
 LINE = 2**20  # bytes, the longest that a worker writes
 CRASHED = "The scan ended without a word, as a process that runs out of memory does. Resume it, or allow less memory."
 
@@ -173,7 +174,8 @@ class Jobs:
             sys.executable, "-m", "blemish.service.worker", stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LINE
         )
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        last_words = asyncio.create_task(_tail(process.stderr))
+        words = bytearray()
+        reading = asyncio.create_task(_tail(process.stderr, words))
         if run is None:
             self._others.add(process)
         else:
@@ -198,8 +200,10 @@ class Jobs:
             pass  # it has ended before it was asked, or in the middle of a line; what it had to say is below
         finally:
             await _ended(process)
+            await asyncio.wait({reading}, timeout=LINGER_S)  # a process of its own may hold the pipe
+            reading.cancel()
             with suppress(OSError):
-                await asyncio.to_thread(_keep, Path(job["run"]).with_name(LOG), job["verb"], process, await last_words)
+                await asyncio.to_thread(_keep, Path(job["run"]).with_name(LOG), job["verb"], process, bytes(words))
             self._others.discard(process)
             if run is not None:
                 self._processes.pop(run, None)
@@ -220,12 +224,11 @@ def _hear(live: Live, line: Facts) -> None:
         live.stage, live.done, live.total, live.eta_s = line["stage"], line["done"], line["total"], line["eta_s"]
 
 
-async def _tail(stream: asyncio.StreamReader) -> bytes:
-    """The end of what a process writes beside its lines."""
-    kept = b""
+async def _tail(stream: asyncio.StreamReader, words: bytearray) -> None:
+    """The end of what a process writes beside its lines, in ``words``."""
     while chunk := await stream.read(KEPT):
-        kept = (kept + chunk)[-KEPT:]
-    return kept
+        words += chunk
+        del words[:-KEPT]
 
 
 def _keep(log: Path, verb: str, process: Process, words: bytes) -> None:
