@@ -192,21 +192,51 @@ def test_a_detector_gives_the_score_that_the_command_gives(
     ann.send("DELETE", f"/api/detectors/{detector['id']}", 204)
 
 
-def test_a_lost_database_is_made_again(photos: Path, tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as ann:
+def test_a_lost_database_is_made_again(database: str, photos: Path, tmp_path: Path) -> None:
+    """The whole audit trail with it, also of a run that is not there any more."""
+    with serving(tmp_path / "data", database=database) as ann:
         run = ann.scanned(photos)
         ann.send("PUT", f"/api/runs/{run}/photos/0/said", json={"call": "defect"})
-        before = [ann.get(path).json() for path in ("/api/runs", "/api/datasets", "/api/audit?run=" + run)]
-    for file in (tmp_path / "data").glob("index.sqlite*"):
-        file.unlink()
-    with serving(tmp_path / "data") as ann:
-        runs, datasets, audit = (
-            ann.get(path).json() for path in ("/api/runs", "/api/datasets", "/api/audit?run=" + run)
-        )
-        assert datasets == before[1]
-        assert audit == before[2]
-        assert [(one["id"], one["state"]) for one in runs] == [(run, "done")]
-        assert ann.get(f"/api/runs/{run}/photos/0").json()["said"] == "defect"
+        removed = ann.start(ann.get("/api/datasets").json()[0]["id"])
+        ann.wait(removed)
+        ann.send("DELETE", f"/api/runs/{removed}", 204)
+        before = [ann.get(path).json() for path in ("/api/runs", "/api/datasets", "/api/audit")]
+    assert {"removed run", "reviewed photo", "made data set"} <= {line["what"] for line in before[2]}
+    if database.startswith("sqlite"):
+        for file in tmp_path.glob("index.sqlite*"):
+            file.unlink()
+    else:
+        emptied(database)
+    for _ in range(2):  # nothing is there twice after another start
+        with serving(tmp_path / "data", database=database) as ann:
+            runs, datasets, audit = (ann.get(path).json() for path in ("/api/runs", "/api/datasets", "/api/audit"))
+            assert datasets == before[1]
+            assert _told(audit) == _told(before[2])
+            assert [(one["id"], one["state"]) for one in runs] == [(run, "done")]
+            assert ann.get(f"/api/runs/{run}/photos/0").json()["said"] == "defect"
+
+
+def _told(audit: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the numbers, which are the database's."""
+    return [{name: value for name, value in line.items() if name != "number"} for line in audit]
+
+
+def test_a_decision_while_the_database_is_away_keeps_its_line(
+    serve: Serve, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = serve()
+    run = ann.scanned(photos)
+    away = Mock(side_effect=OperationalError("INSERT", {}, Exception("connection refused")))
+    with monkeypatch.context() as patch:
+        for method in ("note", "catch_up", "change"):
+            patch.setattr(f"blemish.service.store.Store.{method}", away)
+        for pid in (0, 1):
+            said = ann.send("PUT", f"/api/runs/{run}/photos/{pid}/said", 503, json={"call": "defect"})
+            assert "may have been done" in said["error"]
+    assert ann.get(f"/api/runs/{run}/photos/0").json()["said"] == "defect"
+    ann.send("PUT", f"/api/runs/{run}/photos/2/said", json={"call": "good"})
+    trail = ann.get("/api/audit", params={"run": run}).json()
+    assert [line["what"] for line in trail] == ["reviewed photo"] * 3 + ["started scan"]
 
 
 def test_scans_are_cancelled_and_resumed(serve: Serve, database: str, photos: Path) -> None:

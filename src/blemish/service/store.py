@@ -6,6 +6,7 @@ from the data folder (``refill``). It knows rows, not files or HTTP.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,6 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
-    func,
     insert,
     select,
     update,
@@ -177,14 +177,19 @@ class Store:
                 done = what == "runs" and (workspace.run(facts["id"]) / "run.json").is_file()
                 state = {"state": "done" if done else "cancelled", "finished": now() if done else ""}
                 self.add(what, {**state, "error": "", "message": "", "queued": facts.get("created", ""), **facts})
-                if what == "runs":
-                    self._refill_audit(workspace, facts["id"])
+        self.catch_up(workspace.audit())
 
-    def _refill_audit(self, workspace: Workspace, run: str) -> None:
-        with self._engine.connect() as connection:
-            known = connection.execute(select(func.count()).select_from(_audit).where(_audit.c.run == run)).scalar_one()
-        for line in workspace.audit(run) if not known else ():
-            self.note(line)
+    def catch_up(self, lines: Sequence[Mapping[str, str]]) -> None:
+        """Add those lines of the audit trail that are not in it."""
+        names = [column.name for column in _audit.c if column is not _audit.c.number]
+        with self._engine.begin() as connection:
+            known = Counter(tuple(row) for row in connection.execute(select(*(_audit.c[name] for name in names))))
+            for line in lines:
+                told = tuple(line[name] for name in names)
+                if known[told]:
+                    known[told] -= 1  # the same may have been said twice
+                else:
+                    connection.execute(insert(_audit).values(**line))
 
 
 def away(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
     DATA/datasets/ID/dataset.json, NAME/     an upload, or where on the server a folder is
     DATA/runs/ID/job.json, run/, audit.jsonl  what was asked, the run folder, who decided what and when
+    DATA/audit.jsonl                          the same of all else, and of runs that were removed
     DATA/detectors/ID.blemish, ID.json
     DATA/pictures/, DATA/scratch/             can be removed at any time
     DATA/index.sqlite                         an index of all this; it is made again from these files
@@ -27,6 +28,8 @@ from blemish.whole_file import write_whole
 __all__ = ["ID", "Workspace", "new_id", "now"]
 
 ID = "^[a-z2-7]{10}$"
+AUDIT = "audit.jsonl"
+TOLD = ("when", "who", "what", "run", "detail")  # in each of its lines
 ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -90,8 +93,17 @@ class Workspace:
         write_whole(file, lambda stream: stream.write(json.dumps(facts, indent=1).encode() + b"\n"))
 
     def append_audit(self, run: str, line: dict[str, Any]) -> None:
-        with (self.job(run) / "audit.jsonl").open("a", encoding="utf-8") as handle:
+        """Beside the run; what is of no run, or of one that is not there any more, beside everything."""
+        folder = self.job(run) if run and self.job(run).is_dir() else self.data
+        with (folder / AUDIT).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
+
+    def outlive(self, run: str) -> None:
+        """Keep the audit trail of a run that is about to be removed."""
+        with suppress(FileNotFoundError):
+            lines = (self.job(run) / AUDIT).read_bytes()
+            with (self.data / AUDIT).open("ab") as handle:
+                handle.write(lines)
 
     def facts(self, what: str) -> Iterator[dict[str, Any]]:
         """Those of every ``dataset``, ``job`` (a run's) or ``detector``; what is damaged is passed over."""
@@ -102,11 +114,17 @@ class Workspace:
                 if isinstance(found, dict) and re.fullmatch(ID, str(found.get("id"))):
                     yield found
 
-    def audit(self, run: str) -> Iterator[dict[str, Any]]:
-        with suppress(OSError), (self.job(run) / "audit.jsonl").open(encoding="utf-8") as handle:
-            for line in handle:
-                with suppress(ValueError):  # cut short by a crash
-                    yield json.loads(line)
+    def audit(self) -> list[dict[str, str]]:
+        """Every line of the audit trail, by time; what is damaged is passed over."""
+        found = []
+        for file in (self.data / AUDIT, *self.data.glob(f"runs/*/{AUDIT}")):
+            with suppress(OSError), file.open(encoding="utf-8", errors="replace") as handle:
+                for text in handle:
+                    with suppress(ValueError):  # cut short by a crash
+                        line = json.loads(text)
+                        if isinstance(line, dict) and all(isinstance(line.get(name), str) for name in TOLD):
+                            found.append({name: line[name] for name in TOLD})
+        return sorted(found, key=lambda line: line["when"])
 
 
 def _checked(name: str) -> str:

@@ -91,6 +91,7 @@ async def remove(run: Id, service: ServiceOf, who: Who) -> None:
     if found["state"] in ("queued", "running"):
         raise HTTPException(409, f"The run is {found['state']}. Cancel it first.")
     async with service.lock(run):
+        await run_in_threadpool(service.workspace.outlive, run)
         await run_in_threadpool(service.store.remove, "runs", run)
         for folder in (service.workspace.job(run), service.workspace.pictures(run)):
             await run_in_threadpool(shutil.rmtree, folder, True)
