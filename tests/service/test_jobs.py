@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from clients import Client
 from sqlalchemy import create_engine, text
 
+from blemish.service.events import Event, Events
 from judged_runs import write_stained
 
 Serve = Callable[..., Client]
@@ -51,3 +53,21 @@ def test_a_process_that_breaks_leaves_a_trace(serve: Serve, tmp_path: Path, monk
     assert "Traceback" in log
     ann.send("POST", f"/api/runs/{run}/resume")
     ann.wait(run)
+
+
+def test_nothing_happens_between_the_state_and_what_follows() -> None:
+    """What is told while the state is read comes after it."""
+
+    async def heard() -> list[str]:
+        events = Events()
+
+        async def state() -> list[Event]:
+            events.tell("run", "state", state="done")
+            return [("state", {"state": "running"})]
+
+        stream = events.stream("run", state)
+        return [await anext(stream) for _ in range(3)][1:]
+
+    first, second = asyncio.run(heard())
+    assert "running" in first
+    assert "done" in second

@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 
 from blemish.config import ScanConfig, with_options
 from blemish.service import answers, asking, findings
+from blemish.service.events import Event
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
 from blemish.service.workspace import ID, new_id, now
@@ -105,14 +106,19 @@ async def remove(run: Id, service: ServiceOf, who: Who) -> None:
 async def events(run: Id, service: ServiceOf) -> StreamingResponse:
     """Server-sent events: ``progress`` (stage, done, total, eta_s, note), ``state`` (state, error) and ``changed``
     (what). The state as it is comes first; the connection stays open."""
-    found = _with_progress(service, await service.run(run))
+    await service.run(run)
     if service.events.full:
         raise HTTPException(429, "Too many listen already. Ask for the run every few seconds instead.")
-    first = [("state", {"state": found["state"], "error": found["error"]})]
-    if found["state"] == "running":
-        told = ("stage", "done", "total", "eta_s")
-        first.append(("progress", {**{name: found[name] for name in told}, "note": found["message"]}))
-    stream = service.events.stream(run, first)
+
+    async def as_it_is() -> list[Event]:
+        found = _with_progress(service, await service.run(run))
+        state: Event = ("state", {"state": found["state"], "error": found["error"]})
+        if found["state"] != "running":
+            return [state]
+        told = {name: found[name] for name in ("stage", "done", "total", "eta_s")}
+        return [state, ("progress", {**told, "note": found["message"]})]
+
+    stream = service.events.stream(run, as_it_is)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
