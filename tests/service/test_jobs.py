@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clients import Client
 from sqlalchemy import create_engine, text
 
 from blemish.service.events import Event, Events
+from blemish.service.workspace import Workspace, new_id
 from judged_runs import write_stained
 
 Serve = Callable[..., Client]
@@ -71,3 +75,38 @@ def test_nothing_happens_between_the_state_and_what_follows() -> None:
     first, second = asyncio.run(heard())
     assert "running" in first
     assert "done" in second
+
+
+def test_a_run_is_removed_while_its_process_ends(serve: Serve, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    ann = serve(data=data)
+    run = ann.start(ann.upload_folder(write_stained(tmp_path / "lot", (0.0,) * 24)))
+    while ann.get(f"/api/runs/{run}").json()["state"] == "queued":
+        time.sleep(0.01)
+    cancelling = threading.Thread(target=ann.http.post, args=(f"/api/runs/{run}/cancel",), kwargs=signed(ann))
+    cancelling.start()
+    while (answer := ann.http.delete(f"/api/runs/{run}", **signed(ann))).status_code == 409:
+        time.sleep(0.01)
+    cancelling.join()
+    assert answer.status_code == 204
+    assert list((data / "runs").iterdir()) == []
+    assert {"started scan", "removed run"} <= {line["what"] for line in ann.get("/api/audit").json()}
+
+
+def signed(ann: Client) -> dict[str, Any]:
+    return {"headers": ann.headers}
+
+
+def test_what_was_being_removed_is_cleared_at_the_next_start(tmp_path: Path) -> None:
+    """The file that says that there is a run goes first."""
+    run, other = new_id(), new_id()
+    workspace = Workspace(tmp_path)
+    for one in (run, other):
+        workspace.write_facts(workspace.job(one) / "job.json", {"id": one})
+    workspace.append_audit(run, dict.fromkeys(("when", "who", "what", "detail"), "x") | {"run": run})
+    workspace.give_up(run)
+    workspace.close()
+    workspace = Workspace(tmp_path)
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == [other]
+    assert [line["run"] for line in workspace.audit()] == [run]
+    workspace.close()

@@ -59,6 +59,7 @@ class Jobs:
         self._task: asyncio.Task[None] | None = None
         self._processes: dict[str, Process] = {}  # run -> its scan
         self._others: set[Process] = set()
+        self._over: dict[str, asyncio.Event] = {}  # run -> when its scan, and all that it writes, has ended
         self._stopped: set[str] = set()  # runs that were cancelled, maybe before their process was there
         self.live: dict[str, Live] = {}
 
@@ -99,13 +100,23 @@ class Jobs:
         self._events.tell(run, "state", state="cancelled", error="")
         return True
 
+    async def over(self, run: str) -> None:
+        """Wait until no process writes to the run any more: one that was cancelled takes a moment to end."""
+        if ended := self._over.get(run):
+            await ended.wait()
+
     async def _work(self) -> None:
         while True:
             self._waiting.clear()
             try:
                 run = await asyncio.to_thread(self._store.take)
                 if run is not None:
-                    await self._scan(run)
+                    ended = self._over[run["id"]] = asyncio.Event()
+                    try:
+                        await self._scan(run)
+                    finally:
+                        del self._over[run["id"]]
+                        ended.set()
                     continue
             except SQLAlchemyError:  # the database is away
                 await asyncio.sleep(RETRY_S)

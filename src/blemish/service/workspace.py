@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -58,6 +59,9 @@ class Workspace:
         for left in (data / "scratch").iterdir():
             with suppress(OSError):
                 left.unlink()
+        for folder in (data / "runs").iterdir():
+            if re.fullmatch(ID, folder.name) and not (folder / "job.json").is_file():
+                self.clear(folder.name)
 
     def close(self) -> None:
         self._lock.close()
@@ -98,12 +102,20 @@ class Workspace:
         with (folder / AUDIT).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
 
-    def outlive(self, run: str) -> None:
-        """Keep the audit trail of a run that is about to be removed."""
+    def give_up(self, run: str) -> None:
+        """The run is no more, even if the service ends now: its folder is cleared at the next start. Its audit trail
+        stays."""
+        trail = self.job(run) / AUDIT
         with suppress(FileNotFoundError):
-            lines = (self.job(run) / AUDIT).read_bytes()
+            lines = trail.read_bytes()
             with (self.data / AUDIT).open("ab") as handle:
                 handle.write(lines)
+            trail.unlink()
+        (self.job(run) / "job.json").unlink(missing_ok=True)
+
+    def clear(self, run: str) -> None:
+        for folder in (self.job(run), self.pictures(run)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def facts(self, what: str) -> Iterator[dict[str, Any]]:
         """Those of every ``dataset``, ``job`` (a run's) or ``detector``; what is damaged is passed over."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -91,11 +90,11 @@ async def remove(run: Id, service: ServiceOf, who: Who) -> None:
     found = await service.run(run)
     if found["state"] in ("queued", "running"):
         raise HTTPException(409, f"The run is {found['state']}. Cancel it first.")
+    await service.jobs.over(run)
     async with service.lock(run):
-        await run_in_threadpool(service.workspace.outlive, run)
+        await run_in_threadpool(service.workspace.give_up, run)
         await run_in_threadpool(service.store.remove, "runs", run)
-        for folder in (service.workspace.job(run), service.workspace.pictures(run)):
-            await run_in_threadpool(shutil.rmtree, folder, True)
+        await run_in_threadpool(service.workspace.clear, run)
         service.shelf.forget(service.workspace.run(run))
     await service.note("", who, "removed run", {"run": run, "name": found["name"]})
 
