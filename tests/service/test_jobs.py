@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from clients import Client
 from sqlalchemy import create_engine, text
 
 from blemish.service.events import Event, Events
+from blemish.service.jobs import Jobs
+from blemish.service.settings import ServiceConfig
 from blemish.service.workspace import Workspace, new_id
 from judged_runs import write_stained
 
@@ -110,3 +113,26 @@ def test_what_was_being_removed_is_cleared_at_the_next_start(tmp_path: Path) -> 
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == [other]
     assert [line["run"] for line in workspace.audit()] == [run]
     workspace.close()
+
+
+def test_lessons_and_detectors_are_made_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With as many threads as the service was given."""
+    jobs = Jobs(ServiceConfig(tmp_path, threads=1), Mock(), Mock(), Events())
+    at_once, most, seen = 0, 0, []
+
+    async def process(job: dict[str, Any], *_: object) -> dict[str, Any]:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        seen.append(job["threads"])
+        await asyncio.sleep(0)
+        at_once -= 1
+        return {}
+
+    monkeypatch.setattr(jobs, "_process", process)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(jobs.other({"verb": "freeze"}) for _ in range(4)))
+
+    asyncio.run(all_of_them())
+    assert (most, seen) == (1, [1] * 4)

@@ -59,6 +59,7 @@ class Jobs:
         self._task: asyncio.Task[None] | None = None
         self._processes: dict[str, Process] = {}  # run -> its scan
         self._others: set[Process] = set()
+        self._one_other = asyncio.Lock()  # beside a scan; more would want more memory than there is
         self._over: dict[str, asyncio.Event] = {}  # run -> when its scan, and all that it writes, has ended
         self._stopped: set[str] = set()  # runs that were cancelled, maybe before their process was there
         self.live: dict[str, Live] = {}
@@ -176,9 +177,10 @@ class Jobs:
         return {name: value for name, value in own.items() if value is not None}
 
     async def other(self, job: Facts) -> Facts:
-        """Have something else done, in a process of its own: ``teach`` or ``freeze``. Raises ``InputError`` or
-        ``RunError``."""
-        return await self._process(job, lambda line: None, None)
+        """Have something else done, in a process of its own, one after the other: ``teach`` or ``freeze``. Raises
+        ``InputError`` or ``RunError``."""
+        async with self._one_other:
+            return await self._process({**job, "threads": self._config.threads}, lambda line: None, None)
 
     async def _process(self, job: Facts, heard: Callable[[Facts], None], run: str | None) -> Facts:
         process = await asyncio.create_subprocess_exec(

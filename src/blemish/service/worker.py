@@ -70,17 +70,21 @@ def _scan(job: Mapping[str, Any], progress: Lines) -> Facts:
 
 
 def _teach(job: Mapping[str, Any], progress: Lines) -> Facts:
+    from blemish.stages import threads
     from blemish.teaching import teach
 
     defects = [(path, ",".join(map(str, box))) for path, box in job["defects"]]
-    done = teach(job["run"], good=job["good"], defects=defects, undo=job["undo"], progress=progress)
+    with threads(job["threads"]):
+        done = teach(job["run"], good=job["good"], defects=defects, undo=job["undo"], progress=progress)
     return {"sentence": done.sentence, "moved": done.moved}
 
 
 def _freeze(job: Mapping[str, Any], progress: Lines) -> Facts:
     from blemish.freezing import freeze
+    from blemish.stages import threads
 
-    done = freeze(job["run"], job["out"], overwrite=True, progress=progress)
+    with threads(job["threads"]):
+        done = freeze(job["run"], job["out"], overwrite=True, progress=progress)
     return {"meaning": done.facts.meaning, "threshold": done.facts.threshold}
 
 
