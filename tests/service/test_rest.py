@@ -23,6 +23,7 @@ from blemish.config import ScanConfig
 from blemish.features.registry import list_backbones
 from blemish.inputs.synthetic import render_batch, write_batch
 from blemish.service import asking
+from blemish.service.routes import exports
 from judged_runs import BOX, GRADED, call, stained, write_stained
 
 Serve = Callable[..., Client]
@@ -150,13 +151,30 @@ def test_a_word_about_one_photo(lot: Lot) -> None:
 
 def test_exports(lot: Lot) -> None:
     ann, run = lot.ann, lot.run
+    before = ann.get(f"/api/runs/{run}/result").json()
     for name, words in (("coco", b'"images"'), ("labelstudio", b'"predictions"'), ("report", b"<!doctype html>")):
         taken = ann.get(f"/api/runs/{run}/exports/{name}")
         assert words in taken.content.lower()
         assert taken.headers["content-disposition"].startswith('attachment; filename="Lot 7 _ plates-')
     assert ann.rows(run) == lot.rows, "an export decides nothing"
+    assert ann.get(f"/api/runs/{run}/result").json() == before, "and changes nothing"
     with zipfile.ZipFile(io.BytesIO(ann.get(f"/api/runs/{run}/exports/masks.zip").content)) as archive:
         assert set(archive.namelist()) == {f"{row['path']}.png" for row in lot.rows if row["verdict"] != "ok"}
+
+
+def test_a_table_waits_for_nothing(lot: Lot) -> None:
+    """Not even for a detector that is being made."""
+    service = lot.ann.http.app.state.service
+
+    async def taken() -> int:
+        async with service.lock(lot.run):
+            answer = await exports.take(lot.run, "csv", service)
+            size = Path(answer.path).stat().st_size
+            await answer.background()
+        return size
+
+    assert lot.ann.http.portal.call(taken) > 0
+    assert list(service.workspace.scratch.iterdir()) == []
 
 
 def test_a_lesson_and_its_taking_back(lot: Lot) -> None:

@@ -58,7 +58,7 @@ class Workspace:
             raise OutputError(f"Another service uses {str(data)!r}. Stop it, or choose another --data.")
         for left in (data / "scratch").iterdir():
             with suppress(OSError):
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         for folder in (data / "runs").iterdir():
             if re.fullmatch(ID, folder.name) and not (folder / "job.json").is_file():
                 self.clear(folder.name)
