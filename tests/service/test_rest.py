@@ -20,6 +20,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from starlette.testclient import TestClient
 
 from blemish.config import ScanConfig
+from blemish.errors import ConfigError
 from blemish.features.registry import list_backbones
 from blemish.inputs.synthetic import render_batch, write_batch
 from blemish.service import asking
@@ -237,6 +238,16 @@ def test_a_lost_database_is_made_again(database: str, photos: Path, tmp_path: Pa
 def _told(audit: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without the numbers, which are the database's."""
     return [{name: value for name, value in line.items() if name != "number"} for line in audit]
+
+
+def test_a_database_is_the_index_of_one_folder(database: str, tmp_path: Path) -> None:
+    with serving(tmp_path / "one", database=database) as ann:
+        ann.dataset("of one")
+    with pytest.raises(ConfigError, match="index of another data folder"), serving(tmp_path / "two", database=database):
+        pass
+    (tmp_path / "one").rename(tmp_path / "moved")
+    with serving(tmp_path / "moved", database=database) as ann:
+        assert [one["name"] for one in ann.get("/api/datasets").json()] == ["of one"]
 
 
 def test_a_decision_while_the_database_is_away_keeps_its_line(

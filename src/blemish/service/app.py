@@ -58,6 +58,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     workspace = Workspace(config.data)
     try:
         store = Store(config.database_url)
+        store.belong(workspace.id)
         store.refill(workspace)
     except BaseException:
         workspace.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +27,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from blemish.errors import ConfigError
@@ -85,6 +86,13 @@ _audit = Table(
     Column("run", String(16), nullable=False, index=True),
     Column("detail", Text, nullable=False),
 )
+_folder = Table(
+    "folder",
+    _tables,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # always ONE, so that there is one row
+    Column("id", String(16), nullable=False),  # of the data folder that this is the index of
+)
+ONE = 1
 
 
 class Store:
@@ -167,6 +175,20 @@ class Store:
             wanted = wanted.where(_audit.c.run == run)
         with self._engine.connect() as connection:
             return [_plain(row) for row in connection.execute(wanted)]
+
+    def belong(self, folder: str) -> None:
+        """Be the index of the data folder with this id from now on. Raises ``ConfigError`` if it is another's: two
+        services would take each other's runs."""
+        with suppress(IntegrityError), self._engine.begin() as connection:
+            if connection.execute(select(_folder.c.id)).first() is None:
+                connection.execute(insert(_folder).values(number=ONE, id=folder))
+        with self._engine.connect() as connection:
+            known = connection.execute(select(_folder.c.id)).scalar_one()
+        if known != folder:
+            raise ConfigError(
+                f"The database is the index of another data folder ({known}; this one is {folder}). Give every --data "
+                "a --database of its own."
+            )
 
     def refill(self, workspace: Workspace) -> None:
         """Rows of what lies in the data folder and is not indexed: the database was lost, or is another one."""

@@ -4,6 +4,7 @@
     DATA/runs/ID/job.json, run/, audit.jsonl  what was asked, the run folder, who decided what and when
     DATA/audit.jsonl                          the same of all else, and of runs that were removed
     DATA/detectors/ID.blemish, ID.json
+    DATA/id                                   that the database knows the folder by
     DATA/pictures/, DATA/scratch/             can be removed at any time
     DATA/index.sqlite                         an index of all this; it is made again from these files
 
@@ -62,6 +63,17 @@ class Workspace:
         for folder in (data / "runs").iterdir():
             if re.fullmatch(ID, folder.name) and not (folder / "job.json").is_file():
                 self.clear(folder.name)
+
+    @property
+    def id(self) -> str:
+        """Of the data folder, wherever it is moved."""
+        file = self.data / "id"
+        with suppress(OSError, ValueError):
+            if re.fullmatch(ID, known := file.read_text(encoding="utf-8").strip()):
+                return known
+        made = new_id()
+        write_whole(file, lambda stream: stream.write(made.encode() + b"\n"))
+        return made
 
     def close(self) -> None:
         self._lock.close()
