@@ -6,7 +6,7 @@ It knows how the parts are put together; each part is told in its own file.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -55,14 +55,14 @@ ABOUT = (
 
 def create_app(config: ServiceConfig) -> FastAPI:
     """Raises ``ConfigError`` or ``OutputError`` if the database or the data folder cannot be used."""
-    workspace = Workspace(config.data)
-    try:
+    with ExitStack() as opened:
+        workspace = Workspace(config.data)
+        opened.callback(workspace.close)
         store = Store(config.database_url)
+        opened.callback(store.close)
         store.belong(workspace.id)
         store.refill(workspace)
-    except BaseException:
-        workspace.close()
-        raise
+        opened.pop_all()  # they stay open until the service ends
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

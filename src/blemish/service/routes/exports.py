@@ -54,12 +54,11 @@ async def take(run: Id, what: What, service: ServiceOf) -> FileResponse:
     if absent or what.endswith(".zip"):
         async with service.lock(run):
             file = await run_in_threadpool(_made if absent else _archive, view, what, scratch)
-    else:
-        try:
+    elif (file := await run_in_threadpool(_taken, view, what, scratch)) is None:
+        async with service.lock(run):  # it is being replaced, or there is none
             file = await run_in_threadpool(_taken, view, what, scratch)
-        except FileNotFoundError:  # it is being replaced, or there is none
-            async with service.lock(run):
-                file = await run_in_threadpool(_taken, view, what, scratch)
+    if file is None:
+        raise HTTPException(404, f"The run has no {FILES[what][0]}.")
     name, media = (what, "application/zip") if what.endswith(".zip") else FILES[what]
     headers = {"content-disposition": attachment(f"{row['name']}-{name}")}
     if what == "report":  # saved it works; shown here it could ask this service for anything
@@ -67,15 +66,18 @@ async def take(run: Id, what: What, service: ServiceOf) -> FileResponse:
     return FileResponse(file, media_type=media, headers=headers, background=BackgroundTask(os.unlink, file))
 
 
-def _taken(view: RunView, what: str, scratch: Path) -> Path:
-    """A file of the run under a name of its own, which nothing replaces while it is sent."""
+def _taken(view: RunView, what: str, scratch: Path) -> Path | None:
+    """A file of the run under a name of its own, which nothing replaces while it is sent; None if there is none."""
     name, _ = FILES[what]
     file = scratch / f"{new_id()}-{name}"
-    link(view.folder / name, file)
+    try:
+        link(view.folder / name, file)
+    except FileNotFoundError:
+        return None
     return file
 
 
-def _made(view: RunView, what: str, scratch: Path) -> Path:
+def _made(view: RunView, what: str, scratch: Path) -> Path | None:
     """What the run does not have, from the result."""
     with tempfile.TemporaryDirectory(dir=scratch) as temporary:
         folder = Path(temporary)
