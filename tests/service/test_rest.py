@@ -355,11 +355,11 @@ def test_serve_says_what_is_wrong(
         assert words in capsys.readouterr().err
 
 
-def test_a_family_is_decided_and_undone(serve: Serve, tmp_path: Path) -> None:
+def test_a_family_is_decided_and_undone(serve: Serve, database: str, tmp_path: Path) -> None:
     """Washers of which six share a flaw, on the default backbone."""
     batch = render_batch("washer", 30, size=256, recurring=(6,), sporadic=1, flaw_size=(0.12, 0.2))
     write_batch(tmp_path / "made", batch)
-    ann = serve()
+    ann = serve(database=database)
     run = ann.scanned(tmp_path / "made" / "photos", {"size": 256})
     (family,) = ann.get(f"/api/runs/{run}/families").json()
     assert (family["kind"], family["decided_by"], len(family["members"])) == ("defect", "blemish", 6)
