@@ -97,3 +97,11 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'index.sqlite'}"
     url: str = request.getfixturevalue("postgres")
     return emptied(url)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def on_either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A service that a module's tests share, on each database."""
+    database = None if request.param == "sqlite" else emptied(request.getfixturevalue("postgres"))
+    with serving(tmp_path_factory.mktemp("either") / "data", database=database) as client:
+        yield client

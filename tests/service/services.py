@@ -64,7 +64,7 @@ def free_port() -> int:
 def until_it_answers(url: str) -> None:
     """Wait for a database that has just been started."""
     engine = create_engine(url.replace("postgresql://", "postgresql+pg8000://"))
-    for left in reversed(range(200)):
+    for left in reversed(range(600)):
         try:
             engine.connect().close()
             break

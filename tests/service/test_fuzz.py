@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from services import free_port, server
+from services import emptied, free_port, server
 
 from judged_runs import write_stained
 
@@ -28,19 +28,28 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 LEFT_ALONE = ("/events", "/freeze", "/undo", "/cancel", "/resume")
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A service with one finished run, so that ids lead somewhere."""
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A service with one finished run and a detector, so that ids lead somewhere, on each database."""
     folder = tmp_path_factory.mktemp("fuzz")
-    port = free_port()
-    with server(folder / "data", port, "--root", str(folder), "--rate", "0", "--changes", "0") as (process, ann):
+    port, options = free_port(), ["--root", str(folder), "--rate", "0", "--changes", "0"]
+    if request.param == "postgresql":
+        options += ["--database", emptied(request.getfixturevalue("postgres"))]
+    with server(folder / "data", port, *options) as (process, ann):
         run = ann.scanned(write_stained(folder / "lot", (0.0,) * 10 + (1.0,) * 2))
         dataset = ann.get("/api/datasets").json()[0]["id"]
-        yield {"url": f"http://127.0.0.1:{port}", "run": run, "dataset": dataset}
+        detector = ann.send("POST", f"/api/runs/{run}/freeze", 201)["id"]
+        yield {
+            "url": f"http://127.0.0.1:{port}",
+            "run": run,
+            "dataset": dataset,
+            "detector": detector,
+            "pid": ann.rows(run)[0]["pid"],
+        }
         assert process.poll() is None, "it has gone down"
 
 
-def test_whatever_is_asked(known: dict[str, str]) -> None:
+def test_whatever_is_asked(known: dict[str, Any]) -> None:
     described = schemathesis.openapi.from_url(f"{known['url']}/api/openapi.json")
     turn, asked, failed = itertools.count(), set(), {}
     for found in described.get_all_operations():
@@ -54,7 +63,7 @@ def test_whatever_is_asked(known: dict[str, str]) -> None:
     assert len(asked) > 30, "the description is whole"
 
 
-def _ask(operation: Any, known: dict[str, str], turn: Iterator[int]) -> None:
+def _ask(operation: Any, known: dict[str, Any], turn: Iterator[int]) -> None:
     ids = operation.method != "delete" and not operation.path.endswith(LEFT_ALONE)
 
     @settings(
@@ -69,7 +78,7 @@ def _ask(operation: Any, known: dict[str, str], turn: Iterator[int]) -> None:
     def ask(case: Any) -> None:
         parameters = case.path_parameters or {}
         if ids and next(turn) % 2:
-            given = {name: known[name] for name in ("run", "dataset") if name in parameters}
+            given = {name: known[name] for name in ("run", "dataset", "detector", "pid") if name in parameters}
             case.path_parameters = {**parameters, **given}
         case.call_and_validate(checks=CHECKS, headers={"X-Blemish": "1"}, timeout=60)
 

@@ -302,8 +302,8 @@ def test_odd_names_of_a_folder_on_the_server(serve: Serve, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("odd", ["\\ud800", "\\u0000", "\\u001b[2J", "   ", "x" * 121])
-def test_words_that_no_database_takes(service: tuple[Client, Path], odd: str) -> None:
-    client, _ = service
+def test_words_that_no_database_takes(on_either: Client, odd: str) -> None:
+    client = on_either
     for path, body in (
         ("/api/datasets", f'{{"name": "{odd}"}}'),
         ("/api/datasets/folder", f'{{"path": "/{odd}"}}'),
@@ -312,6 +312,13 @@ def test_words_that_no_database_takes(service: tuple[Client, Path], odd: str) ->
         answer = client.http.post(path, content=body, headers={**client.headers, "content-type": "application/json"})
         assert answer.status_code in (400, 404, 422), answer.text
         assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("odd", ["%00", "%ED%A0%80", "%1b%5b2J", "x" * 121])
+def test_addresses_that_no_database_takes(on_either: Client, odd: str) -> None:
+    for path in (f"/api/runs?dataset={odd}", f"/api/audit?run={odd}", f"/api/runs/{odd}", f"/api/datasets/{odd}"):
+        assert on_either.http.get(path).status_code in (404, 405, 422), path
+    on_either.send("POST", "/api/datasets", 201, json={"name": "x"}, headers={"X-Blemish-Who": odd})
 
 
 def test_bodies_that_no_parser_takes(service: tuple[Client, Path]) -> None:

@@ -25,6 +25,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from blemish.inputs.synthetic import render_batch, write_batch
+from judged_runs import GRADED, call, write_stained
 from test_report import EVIL
 
 MANY = 5000
@@ -430,6 +431,34 @@ UNNAMED = """
   .filter((each) => !each.textContent.trim() && !each.labels?.length && !each.closest("label"))
   .map((each) => each.outerHTML)
 """
+
+
+def test_one_score_everywhere(
+    opened: Open, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one photo: of the run in REST, table and page; of its detector in REST, page and ``blemish check``."""
+    folder = write_stained(tmp_path / "lot", GRADED)
+    with httpx.Client(base_url=url, timeout=PATIENCE_MS / 1000) as http:
+        program = Client(http)
+        run = program.scanned(folder)
+        row = program.rows(run)[0]
+        digits = program.get(f"/api/runs/{run}/verdict").json()["digits"]
+        table = csv.DictReader(program.get(f"/api/runs/{run}/exports/csv").text.lstrip("\ufeff").splitlines())
+        assert next(float(line["score"]) for line in table if line["path"] == row["path"]) == row["score"]
+        assert program.get(f"/api/runs/{run}/photos/{row['pid']}").json()["score"] == row["score"]
+        detector = program.send("POST", f"/api/runs/{run}/freeze", 201)["id"]
+        path = f"/api/detectors/{detector}"
+        photo = folder / row["path"]
+        checked = program.send("POST", f"{path}/check", files={"file": (photo.name, photo.read_bytes())})["score"]
+        (tmp_path / "lot.blemish").write_bytes(program.get(f"{path}/file").content)
+    assert call(monkeypatch, "check", tmp_path / "lot.blemish", photo) == 0
+    assert json.loads(capsys.readouterr().out)["score"] == checked
+
+    page = opened(f"#run={run}")
+    expect(page.locator(".virtual .score").first).to_have_text(f"{row['score']:.{digits}f}")
+    page = opened(f"#detector={detector}")
+    page.locator("input[type=file]").set_input_files(photo)
+    expect(page.locator(".checked")).to_contain_text(f"Score {checked:.4f};")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,17 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from clients import Client
+from clients import LOOPBACK, Client
 from PIL import Image
 from services import emptied, serving
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
+from starlette.testclient import TestClient
 
 from blemish.config import ScanConfig
+from blemish.errors import ConfigError
 from blemish.features.registry import list_backbones
 from blemish.inputs.synthetic import render_batch, write_batch
 from blemish.service import asking
+from blemish.service.routes import exports
 from judged_runs import BOX, GRADED, call, stained, write_stained
 
 Serve = Callable[..., Client]
@@ -148,13 +152,30 @@ def test_a_word_about_one_photo(lot: Lot) -> None:
 
 def test_exports(lot: Lot) -> None:
     ann, run = lot.ann, lot.run
+    before = ann.get(f"/api/runs/{run}/result").json()
     for name, words in (("coco", b'"images"'), ("labelstudio", b'"predictions"'), ("report", b"<!doctype html>")):
         taken = ann.get(f"/api/runs/{run}/exports/{name}")
         assert words in taken.content.lower()
         assert taken.headers["content-disposition"].startswith('attachment; filename="Lot 7 _ plates-')
     assert ann.rows(run) == lot.rows, "an export decides nothing"
+    assert ann.get(f"/api/runs/{run}/result").json() == before, "and changes nothing"
     with zipfile.ZipFile(io.BytesIO(ann.get(f"/api/runs/{run}/exports/masks.zip").content)) as archive:
         assert set(archive.namelist()) == {f"{row['path']}.png" for row in lot.rows if row["verdict"] != "ok"}
+
+
+def test_a_table_waits_for_nothing(lot: Lot) -> None:
+    """Not even for a detector that is being made."""
+    service = lot.ann.http.app.state.service
+
+    async def taken() -> int:
+        async with service.lock(lot.run):
+            answer = await exports.take(lot.run, "csv", service)
+            size = Path(answer.path).stat().st_size
+            await answer.background()
+        return size
+
+    assert lot.ann.http.portal.call(taken) > 0
+    assert list(service.workspace.scratch.iterdir()) == []
 
 
 def test_a_lesson_and_its_taking_back(lot: Lot) -> None:
@@ -190,21 +211,61 @@ def test_a_detector_gives_the_score_that_the_command_gives(
     ann.send("DELETE", f"/api/detectors/{detector['id']}", 204)
 
 
-def test_a_lost_database_is_made_again(photos: Path, tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as ann:
+def test_a_lost_database_is_made_again(database: str, photos: Path, tmp_path: Path) -> None:
+    """The whole audit trail with it, also of a run that is not there any more."""
+    with serving(tmp_path / "data", database=database) as ann:
         run = ann.scanned(photos)
         ann.send("PUT", f"/api/runs/{run}/photos/0/said", json={"call": "defect"})
-        before = [ann.get(path).json() for path in ("/api/runs", "/api/datasets", "/api/audit?run=" + run)]
-    for file in (tmp_path / "data").glob("index.sqlite*"):
-        file.unlink()
-    with serving(tmp_path / "data") as ann:
-        runs, datasets, audit = (
-            ann.get(path).json() for path in ("/api/runs", "/api/datasets", "/api/audit?run=" + run)
-        )
-        assert datasets == before[1]
-        assert audit == before[2]
-        assert [(one["id"], one["state"]) for one in runs] == [(run, "done")]
-        assert ann.get(f"/api/runs/{run}/photos/0").json()["said"] == "defect"
+        removed = ann.start(ann.get("/api/datasets").json()[0]["id"])
+        ann.wait(removed)
+        ann.send("DELETE", f"/api/runs/{removed}", 204)
+        before = [ann.get(path).json() for path in ("/api/runs", "/api/datasets", "/api/audit")]
+    assert {"removed run", "reviewed photo", "made data set"} <= {line["what"] for line in before[2]}
+    if database.startswith("sqlite"):
+        for file in tmp_path.glob("index.sqlite*"):
+            file.unlink()
+    else:
+        emptied(database)
+    for _ in range(2):  # nothing is there twice after another start
+        with serving(tmp_path / "data", database=database) as ann:
+            runs, datasets, audit = (ann.get(path).json() for path in ("/api/runs", "/api/datasets", "/api/audit"))
+            assert datasets == before[1]
+            assert _told(audit) == _told(before[2])
+            assert [(one["id"], one["state"]) for one in runs] == [(run, "done")]
+            assert ann.get(f"/api/runs/{run}/photos/0").json()["said"] == "defect"
+
+
+def _told(audit: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the numbers, which are the database's."""
+    return [{name: value for name, value in line.items() if name != "number"} for line in audit]
+
+
+def test_a_database_is_the_index_of_one_folder(database: str, tmp_path: Path) -> None:
+    with serving(tmp_path / "one", database=database) as ann:
+        ann.dataset("of one")
+    with pytest.raises(ConfigError, match="index of another data folder"), serving(tmp_path / "two", database=database):
+        pass
+    (tmp_path / "one").rename(tmp_path / "moved")
+    with serving(tmp_path / "moved", database=database) as ann:
+        assert [one["name"] for one in ann.get("/api/datasets").json()] == ["of one"]
+
+
+def test_a_decision_while_the_database_is_away_keeps_its_line(
+    serve: Serve, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = serve()
+    run = ann.scanned(photos)
+    away = Mock(side_effect=OperationalError("INSERT", {}, Exception("connection refused")))
+    with monkeypatch.context() as patch:
+        for method in ("note", "catch_up", "change"):
+            patch.setattr(f"blemish.service.store.Store.{method}", away)
+        for pid in (0, 1):
+            said = ann.send("PUT", f"/api/runs/{run}/photos/{pid}/said", 503, json={"call": "defect"})
+            assert "may have been done" in said["error"]
+    assert ann.get(f"/api/runs/{run}/photos/0").json()["said"] == "defect"
+    ann.send("PUT", f"/api/runs/{run}/photos/2/said", json={"call": "good"})
+    trail = ann.get("/api/audit", params={"run": run}).json()
+    assert [line["what"] for line in trail] == ["reviewed photo"] * 3 + ["started scan"]
 
 
 def test_scans_are_cancelled_and_resumed(serve: Serve, database: str, photos: Path) -> None:
@@ -294,11 +355,11 @@ def test_serve_says_what_is_wrong(
         assert words in capsys.readouterr().err
 
 
-def test_a_family_is_decided_and_undone(serve: Serve, tmp_path: Path) -> None:
+def test_a_family_is_decided_and_undone(serve: Serve, database: str, tmp_path: Path) -> None:
     """Washers of which six share a flaw, on the default backbone."""
     batch = render_batch("washer", 30, size=256, recurring=(6,), sporadic=1, flaw_size=(0.12, 0.2))
     write_batch(tmp_path / "made", batch)
-    ann = serve()
+    ann = serve(database=database)
     run = ann.scanned(tmp_path / "made" / "photos", {"size": 256})
     (family,) = ann.get(f"/api/runs/{run}/families").json()
     assert (family["kind"], family["decided_by"], len(family["members"])) == ("defect", "blemish", 6)
@@ -335,6 +396,20 @@ def test_a_database_that_is_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) 
         patch.setattr("blemish.service.store.Store.all", refuse)
         assert "cannot reach its database" in ann.get("/api/runs", 503).json()["error"]
     assert ann.get("/api/runs").json() == []
+
+
+def test_a_mistake_of_our_own_is_said_as_such(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON and with the headers of every answer; the log has the traceback. A database that answers is not away."""
+    ann = serve()
+    for error in (KeyError("x"), DataError("SELECT", {}, Exception("invalid byte"))):
+        monkeypatch.setattr("blemish.service.store.Store.all", Mock(side_effect=error))
+        with pytest.raises(type(error)):
+            ann.get("/api/runs")
+        quiet = TestClient(ann.http.app, base_url=LOOPBACK, raise_server_exceptions=False, client=("127.0.0.1", 50000))
+        answer = quiet.get("/api/runs")
+        assert answer.status_code == 500
+        assert "by a mistake in it" in answer.json()["error"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_settings_name_the_backbones_that_have_a_name() -> None:

@@ -35,12 +35,12 @@ def workers() -> set[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to see processes")
-def test_a_server_that_is_killed_goes_on(tmp_path: Path) -> None:
+def test_a_server_that_is_killed_goes_on(database: str, tmp_path: Path) -> None:
     photos = write_stained(tmp_path / "lot", (0.0,) * 40)
     for file in photos.iterdir():
         Image.fromarray(stained(int(file.stem), size=(256, 256))).save(file)
     data, port, before = tmp_path / "data", free_port(), workers()
-    with server(data, port) as (process, ann):
+    with server(data, port, "--database", database) as (process, ann):
         run = ann.start(ann.upload_folder(photos), SLOW)
         waiting = ann.start(ann.get("/api/datasets").json()[0]["id"])
         _until(lambda: ann.get(f"/api/runs/{run}").json()["done"] > 0, "the scan has begun")
@@ -50,7 +50,7 @@ def test_a_server_that_is_killed_goes_on(tmp_path: Path) -> None:
         process.wait(20)
         _until(lambda: not scanning & workers(), "the scan ends with its server")
     assert not (data / "runs" / run / "run").exists()
-    with server(data, port) as (_, ann):
+    with server(data, port, "--database", database) as (_, ann):
         assert ann.wait(run)["error"] == ""
         assert len(ann.rows(run)) == 40
         ann.wait(waiting)
@@ -84,8 +84,8 @@ def test_a_second_server_does_not_take_the_folder(tmp_path: Path) -> None:
     assert b"Another service uses" in second.stderr
 
 
-def test_two_who_decide_at_once_lose_nothing(serve: Serve, tmp_path: Path) -> None:
-    ann = serve()
+def test_two_who_decide_at_once_lose_nothing(serve: Serve, database: str, tmp_path: Path) -> None:
+    ann = serve(database=database)
     bob = Client(ann.http, "Bob")
     run = ann.scanned(write_stained(tmp_path / "lot"))
     threshold = ann.get(f"/api/runs/{run}/verdict").json()["stops"][5]["threshold"]

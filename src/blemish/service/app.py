@@ -6,7 +6,7 @@ It knows how the parts are put together; each part is told in its own file.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from blemish.service.routes import audit, datasets, detectors, exports, families
 from blemish.service.settings import ServiceConfig
 from blemish.service.shelf import Shelf
 from blemish.service.state import Service
-from blemish.service.store import Store
+from blemish.service.store import Store, away
 from blemish.service.workspace import Workspace
 
 __all__ = ["PAGES", "create_app"]
@@ -55,13 +55,14 @@ ABOUT = (
 
 def create_app(config: ServiceConfig) -> FastAPI:
     """Raises ``ConfigError`` or ``OutputError`` if the database or the data folder cannot be used."""
-    workspace = Workspace(config.data)
-    try:
+    with ExitStack() as opened:
+        workspace = Workspace(config.data)
+        opened.callback(workspace.close)
         store = Store(config.database_url)
+        opened.callback(store.close)
+        store.belong(workspace.id)
         store.refill(workspace)
-    except BaseException:
-        workspace.close()
-        raise
+        opened.pop_all()  # they stay open until the service ends
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -140,5 +141,9 @@ async def _cannot(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _no_database(request: Request, error: Exception) -> JSONResponse:
-    words = "The service cannot reach its database. Nothing was changed in it; try again in a moment."
-    return JSONResponse({"error": words}, 503)
+    if not away(error):
+        raise error
+    words = "The service cannot reach its database."
+    if request.method != "GET":
+        words += " What you asked for may have been done all the same: look before you ask again."
+    return JSONResponse({"error": f"{words} Try again in a moment."}, 503)

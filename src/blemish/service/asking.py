@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from blemish.service.workspace import ID
+
 __all__ = [
     "Asked",
     "FamilyWord",
@@ -91,7 +93,7 @@ class ScanSettings(Asked):
 
 
 class NewRun(Asked):
-    dataset: str = Field(max_length=20)
+    dataset: str = Field(pattern=ID)
     name: Name | None = None
     settings: ScanSettings = ScanSettings()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Events"]
+__all__ = ["Event", "Events"]
 
 WAITING = 64  # events that a slow listener may lag behind; the oldest go
 HEARTBEAT_S = 15.0  # so that a connection that has died is noticed
@@ -45,11 +45,12 @@ class Events:
             if not self._queues[run]:
                 del self._queues[run]
 
-    async def stream(self, run: str, first: list[Event]) -> AsyncIterator[str]:
-        """Lines of events about ``run``, ``first`` those given, until the listener or the service goes away."""
+    async def stream(self, run: str, first: Callable[[], Awaitable[list[Event]]]) -> AsyncIterator[str]:
+        """Lines of events about ``run``, until the listener or the service goes away. ``first`` says how it is; it is
+        asked once this listens, so that nothing happens between the two."""
         with self._listening(run) as queue:
             yield "retry: 2000\n\n"
-            for event in first:
+            for event in await first():
                 yield _line(event)
             while True:
                 try:

@@ -39,6 +39,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+BROKEN = "The service has failed at this, by a mistake in it. Its log says where; what was asked may be half done."
 
 
 class Rate:
@@ -98,7 +99,19 @@ class Guard:
         if refused:
             await _answer(_with_headers(send, scope), *refused)
             return
-        await self._app(scope, _counted(receive, self._most(scope["path"])), _with_headers(send, scope))
+        answered = False
+
+        async def answering(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await _with_headers(send, scope)(message)
+
+        try:
+            await self._app(scope, _counted(receive, self._most(scope["path"])), answering)
+        except Exception:
+            if not answered:
+                await _answer(answering, 500, BROKEN)
+            raise  # for the log
 
     def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Status and sentence for a request that goes no further."""

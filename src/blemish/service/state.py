@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -15,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
 from fastapi import Depends, Header, HTTPException, Path, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from blemish.service.events import Events
@@ -39,6 +41,8 @@ class Service:
     jobs: Jobs
     shelf: Shelf
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _noting: threading.Lock = field(default_factory=threading.Lock)
+    _lags: bool = False  # the database lacks lines of the audit trail
 
     async def run(self, run: str) -> dict[str, Any]:
         """The run's row, with how far it is. 404 if there is none."""
@@ -71,9 +75,11 @@ class Service:
             folder = self.workspace.run(run)
             async with self.lock(run):
                 done = await act(folder)
-                await run_in_threadpool(self._changed, run, folder)
-                await self.note(run, who, what, detail)
-            self.events.tell(run, "changed", what=what)
+                try:
+                    await self.note(run, who, what, detail)
+                    await run_in_threadpool(self._changed, run, folder)
+                finally:  # it has changed, whether or not the database knows
+                    self.events.tell(run, "changed", what=what)
             return done
 
         # whoever asked may go away: what was begun is finished, and nobody else begins before
@@ -85,14 +91,21 @@ class Service:
         self.store.change("runs", run, message=judgement.sentence if judgement else "")
 
     async def note(self, run: str, who: str, what: str, detail: dict[str, Any]) -> None:
-        """In the database, and beside the run."""
+        """In the data folder, which is the truth, and in the database, which may lag behind while it is away."""
         line = {"when": now(), "who": who, "what": what, "run": run, "detail": json.dumps(detail)}
         await run_in_threadpool(self._note, run, line)
 
     def _note(self, run: str, line: dict[str, Any]) -> None:
-        self.store.note(line)
-        if run and self.workspace.job(run).is_dir():
+        with self._noting:
             self.workspace.append_audit(run, line)
+            try:
+                if self._lags:
+                    self.store.catch_up(self.workspace.audit())
+                else:
+                    self.store.note(line)
+                self._lags = False
+            except SQLAlchemyError:
+                self._lags = True
 
 
 def missing(what: str, given: str) -> HTTPException:

@@ -6,7 +6,9 @@ from the data folder (``refill``). It knows rows, not files or HTTP.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import (
@@ -21,19 +23,20 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
-    func,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from blemish.errors import ConfigError
 from blemish.service.workspace import Workspace, now
 
-__all__ = ["Store"]
+__all__ = ["Store", "away"]
 
 Facts = dict[str, Any]
+AWAY = ("08", "53", "57P")  # PostgreSQL's codes of connections that end, of too many of them, and of its shutdown
 _tables = MetaData()
 _datasets = Table(
     "datasets",
@@ -83,6 +86,13 @@ _audit = Table(
     Column("run", String(16), nullable=False, index=True),
     Column("detail", Text, nullable=False),
 )
+_folder = Table(
+    "folder",
+    _tables,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # always ONE, so that there is one row
+    Column("id", String(16), nullable=False),  # of the data folder that this is the index of
+)
+ONE = 1
 
 
 class Store:
@@ -166,6 +176,20 @@ class Store:
         with self._engine.connect() as connection:
             return [_plain(row) for row in connection.execute(wanted)]
 
+    def belong(self, folder: str) -> None:
+        """Be the index of the data folder with this id from now on. Raises ``ConfigError`` if it is another's: two
+        services would take each other's runs."""
+        with suppress(IntegrityError), self._engine.begin() as connection:
+            if connection.execute(select(_folder.c.id)).first() is None:
+                connection.execute(insert(_folder).values(number=ONE, id=folder))
+        with self._engine.connect() as connection:
+            known = connection.execute(select(_folder.c.id)).scalar_one()
+        if known != folder:
+            raise ConfigError(
+                f"The database is the index of another data folder ({known}; this one is {folder}). Give every --data "
+                "a --database of its own."
+            )
+
     def refill(self, workspace: Workspace) -> None:
         """Rows of what lies in the data folder and is not indexed: the database was lost, or is another one."""
         for what, name in (("datasets", "dataset"), ("runs", "job"), ("detectors", "detector")):
@@ -175,14 +199,30 @@ class Store:
                 done = what == "runs" and (workspace.run(facts["id"]) / "run.json").is_file()
                 state = {"state": "done" if done else "cancelled", "finished": now() if done else ""}
                 self.add(what, {**state, "error": "", "message": "", "queued": facts.get("created", ""), **facts})
-                if what == "runs":
-                    self._refill_audit(workspace, facts["id"])
+        self.catch_up(workspace.audit())
 
-    def _refill_audit(self, workspace: Workspace, run: str) -> None:
-        with self._engine.connect() as connection:
-            known = connection.execute(select(func.count()).select_from(_audit).where(_audit.c.run == run)).scalar_one()
-        for line in workspace.audit(run) if not known else ():
-            self.note(line)
+    def catch_up(self, lines: Sequence[Mapping[str, str]]) -> None:
+        """Add those lines of the audit trail that are not in it."""
+        names = [column.name for column in _audit.c if column is not _audit.c.number]
+        with self._engine.begin() as connection:
+            known = Counter(tuple(row) for row in connection.execute(select(*(_audit.c[name] for name in names))))
+            for line in lines:
+                told = tuple(line[name] for name in names)
+                if known[told]:
+                    known[told] -= 1  # the same may have been said twice
+                else:
+                    connection.execute(insert(_audit).values(**line))
+
+
+def away(error: BaseException) -> bool:
+    """Whether the database cannot be reached, and not what it was asked is wrong."""
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    told = getattr(error.orig, "args", ())
+    code = told[0].get("C", "") if told and isinstance(told[0], dict) else ""
+    return error.connection_invalidated or str(code).startswith(AWAY)
 
 
 def _named(what: str) -> Table:

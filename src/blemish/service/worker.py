@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,17 +70,21 @@ def _scan(job: Mapping[str, Any], progress: Lines) -> Facts:
 
 
 def _teach(job: Mapping[str, Any], progress: Lines) -> Facts:
+    from blemish.stages import threads
     from blemish.teaching import teach
 
     defects = [(path, ",".join(map(str, box))) for path, box in job["defects"]]
-    done = teach(job["run"], good=job["good"], defects=defects, undo=job["undo"], progress=progress)
+    with threads(job["threads"]):
+        done = teach(job["run"], good=job["good"], defects=defects, undo=job["undo"], progress=progress)
     return {"sentence": done.sentence, "moved": done.moved}
 
 
 def _freeze(job: Mapping[str, Any], progress: Lines) -> Facts:
     from blemish.freezing import freeze
+    from blemish.stages import threads
 
-    done = freeze(job["run"], job["out"], overwrite=True, progress=progress)
+    with threads(job["threads"]):
+        done = freeze(job["run"], job["out"], overwrite=True, progress=progress)
     return {"meaning": done.facts.meaning, "threshold": done.facts.threshold}
 
 
@@ -112,7 +117,8 @@ def main() -> int:
     except MemoryError:
         write({"type": "failed", "error": "Out of memory. Allow less with --memory, or choose a smaller size."})
         return 1
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # whatever it was, it is told
+        traceback.print_exc()
         write({"type": "failed", "error": f"{type(error).__name__}: {error}"})
         return 1
     return 0

@@ -2,7 +2,9 @@
 
     DATA/datasets/ID/dataset.json, NAME/     an upload, or where on the server a folder is
     DATA/runs/ID/job.json, run/, audit.jsonl  what was asked, the run folder, who decided what and when
+    DATA/audit.jsonl                          the same of all else, and of runs that were removed
     DATA/detectors/ID.blemish, ID.json
+    DATA/id                                   that the database knows the folder by
     DATA/pictures/, DATA/scratch/             can be removed at any time
     DATA/index.sqlite                         an index of all this; it is made again from these files
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,6 +30,8 @@ from blemish.whole_file import write_whole
 __all__ = ["ID", "Workspace", "new_id", "now"]
 
 ID = "^[a-z2-7]{10}$"
+AUDIT = "audit.jsonl"
+TOLD = ("when", "who", "what", "run", "detail")  # in each of its lines
 ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -54,7 +59,21 @@ class Workspace:
             raise OutputError(f"Another service uses {str(data)!r}. Stop it, or choose another --data.")
         for left in (data / "scratch").iterdir():
             with suppress(OSError):
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for folder in (data / "runs").iterdir():
+            if re.fullmatch(ID, folder.name) and not (folder / "job.json").is_file():
+                self.clear(folder.name)
+
+    @property
+    def id(self) -> str:
+        """Of the data folder, wherever it is moved."""
+        file = self.data / "id"
+        with suppress(OSError, ValueError):
+            if re.fullmatch(ID, known := file.read_text(encoding="utf-8").strip()):
+                return known
+        made = new_id()
+        write_whole(file, lambda stream: stream.write(made.encode() + b"\n"))
+        return made
 
     def close(self) -> None:
         self._lock.close()
@@ -90,8 +109,25 @@ class Workspace:
         write_whole(file, lambda stream: stream.write(json.dumps(facts, indent=1).encode() + b"\n"))
 
     def append_audit(self, run: str, line: dict[str, Any]) -> None:
-        with (self.job(run) / "audit.jsonl").open("a", encoding="utf-8") as handle:
+        """Beside the run; what is of no run, or of one that is not there any more, beside everything."""
+        folder = self.job(run) if run and self.job(run).is_dir() else self.data
+        with (folder / AUDIT).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
+
+    def give_up(self, run: str) -> None:
+        """The run is no more, even if the service ends now: its folder is cleared at the next start. Its audit trail
+        stays."""
+        trail = self.job(run) / AUDIT
+        with suppress(FileNotFoundError):
+            lines = trail.read_bytes()
+            with (self.data / AUDIT).open("ab") as handle:
+                handle.write(lines)
+            trail.unlink()
+        (self.job(run) / "job.json").unlink(missing_ok=True)
+
+    def clear(self, run: str) -> None:
+        for folder in (self.job(run), self.pictures(run)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def facts(self, what: str) -> Iterator[dict[str, Any]]:
         """Those of every ``dataset``, ``job`` (a run's) or ``detector``; what is damaged is passed over."""
@@ -102,11 +138,17 @@ class Workspace:
                 if isinstance(found, dict) and re.fullmatch(ID, str(found.get("id"))):
                     yield found
 
-    def audit(self, run: str) -> Iterator[dict[str, Any]]:
-        with suppress(OSError), (self.job(run) / "audit.jsonl").open(encoding="utf-8") as handle:
-            for line in handle:
-                with suppress(ValueError):  # cut short by a crash
-                    yield json.loads(line)
+    def audit(self) -> list[dict[str, str]]:
+        """Every line of the audit trail, by time; what is damaged is passed over."""
+        found = []
+        for file in (self.data / AUDIT, *self.data.glob(f"runs/*/{AUDIT}")):
+            with suppress(OSError), file.open(encoding="utf-8", errors="replace") as handle:
+                for text in handle:
+                    with suppress(ValueError):  # cut short by a crash
+                        line = json.loads(text)
+                        if isinstance(line, dict) and all(isinstance(line.get(name), str) for name in TOLD):
+                            found.append({name: line[name] for name in TOLD})
+        return sorted(found, key=lambda line: line["when"])
 
 
 def _checked(name: str) -> str:

@@ -190,4 +190,4 @@ def _checked(service: Service, loaded: Loaded, detector: Path, file: UploadFile)
                 f"{name!r} cannot be read: {error}. Send a JPEG, PNG, BMP, WebP or TIFF, or of volumes NIfTI.",
             ) from error
         except InputError as error:
-            raise HTTPException(422, f"{name!r} cannot be judged: {error}.") from error
+            raise HTTPException(422, f"{name!r} cannot be judged: {str(error).removesuffix('.')}.") from error

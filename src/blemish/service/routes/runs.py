@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -12,9 +11,10 @@ from starlette.responses import StreamingResponse
 
 from blemish.config import ScanConfig, with_options
 from blemish.service import answers, asking, findings
+from blemish.service.events import Event
 from blemish.service.shelf import RunView
 from blemish.service.state import Id, Service, ServiceOf, Who, missing
-from blemish.service.workspace import new_id, now
+from blemish.service.workspace import ID, new_id, now
 from blemish.sinks.colours import stops_of_heat
 
 __all__ = ["router", "summary_of"]
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api", tags=["runs"])
 
 
 @router.get("/runs", response_model=list[answers.Run])
-def runs(service: ServiceOf, dataset: Annotated[str | None, Query(max_length=20)] = None) -> Any:
+def runs(service: ServiceOf, dataset: Annotated[str | None, Query(pattern=ID)] = None) -> Any:
     """The newest first."""
     found = service.store.all("runs")
     return [_with_progress(service, run) for run in found if dataset in (None, run["dataset"])]
@@ -90,10 +90,11 @@ async def remove(run: Id, service: ServiceOf, who: Who) -> None:
     found = await service.run(run)
     if found["state"] in ("queued", "running"):
         raise HTTPException(409, f"The run is {found['state']}. Cancel it first.")
+    await service.jobs.over(run)
     async with service.lock(run):
+        await run_in_threadpool(service.workspace.give_up, run)
         await run_in_threadpool(service.store.remove, "runs", run)
-        for folder in (service.workspace.job(run), service.workspace.pictures(run)):
-            await run_in_threadpool(shutil.rmtree, folder, True)
+        await run_in_threadpool(service.workspace.clear, run)
         service.shelf.forget(service.workspace.run(run))
     await service.note("", who, "removed run", {"run": run, "name": found["name"]})
 
@@ -104,14 +105,19 @@ async def remove(run: Id, service: ServiceOf, who: Who) -> None:
 async def events(run: Id, service: ServiceOf) -> StreamingResponse:
     """Server-sent events: ``progress`` (stage, done, total, eta_s, note), ``state`` (state, error) and ``changed``
     (what). The state as it is comes first; the connection stays open."""
-    found = _with_progress(service, await service.run(run))
+    await service.run(run)
     if service.events.full:
         raise HTTPException(429, "Too many listen already. Ask for the run every few seconds instead.")
-    first = [("state", {"state": found["state"], "error": found["error"]})]
-    if found["state"] == "running":
-        told = ("stage", "done", "total", "eta_s")
-        first.append(("progress", {**{name: found[name] for name in told}, "note": found["message"]}))
-    stream = service.events.stream(run, first)
+
+    async def as_it_is() -> list[Event]:
+        found = _with_progress(service, await service.run(run))
+        state: Event = ("state", {"state": found["state"], "error": found["error"]})
+        if found["state"] != "running":
+            return [state]
+        told = {name: found[name] for name in ("stage", "done", "total", "eta_s")}
+        return [state, ("progress", {**told, "note": found["message"]})]
+
+    stream = service.events.stream(run, as_it_is)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
