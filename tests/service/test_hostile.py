@@ -236,6 +236,61 @@ def test_links_locks_and_archives_in_archives(intake: Intake) -> None:
     assert everything_below(intake.folder) == set()
 
 
+def damaged(method: int, at: int, flip: bytes) -> bytes:
+    """An archive of one photo whose packed bytes are wrong from ``at`` on."""
+    data = bytearray(archive({"bad/a.png": PHOTO}, method))
+    start = 30 + len("bad/a.png") + at
+    data[start : start + len(flip)] = flip
+    return bytes(data)
+
+
+def beyond() -> bytes:
+    """An archive that says its entry begins where no file reaches."""
+    data = archive({"bad/a.png": PHOTO}, zipfile.ZIP_STORED)
+    central, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 101)
+    entry, closing = bytearray(data[central:end]), bytearray(data[end:])
+    entry[42:46], entry[30:32] = b"\xff" * 4, struct.pack("<H", len(extra))
+    closing[12:16] = struct.pack("<I", len(entry) + len(extra))
+    return data[:central] + bytes(entry) + extra + bytes(closing)
+
+
+BROKEN = {
+    "deflate": lambda: damaged(zipfile.ZIP_DEFLATED, 0, b"\xff" * 8),  # zlib.error
+    "deflate later": lambda: damaged(zipfile.ZIP_DEFLATED, 300, b"\x00" * 200),
+    "bzip2": lambda: damaged(zipfile.ZIP_BZIP2, 0, b"\xff" * 8),  # OSError
+    "lzma": lambda: damaged(zipfile.ZIP_LZMA, 4, b"\xff"),  # LZMAError: properties that there are not
+    "lzma later": lambda: damaged(zipfile.ZIP_LZMA, 20, b"\xff" * 8),
+    "lzma, endless memory": lambda: damaged(zipfile.ZIP_LZMA, 5, b"\xff" * 4),  # a dictionary of 4 GiB
+    "stored": lambda: damaged(zipfile.ZIP_STORED, len(PHOTO) // 2, b"\xff" * 8),  # a wrong checksum
+    "zip64": beyond,  # OverflowError
+    "method": lambda: archive({"bad/a.png": PHOTO}).replace(b"\x08\x00", b"\x63\x00"),  # none that is known
+    "cut": lambda: archive({"bad/a.png": PHOTO})[:-30],
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_damaged_archives(what: str, intake: Intake) -> None:
+    intake.add("before.png", io.BytesIO(PHOTO))
+    intake.add("lot.zip", io.BytesIO(BROKEN[what]()))
+    intake.add("after.png", io.BytesIO(png(stained(2))))
+    if what != "lzma, endless memory":  # some systems lend it, and then the entry is whole
+        ((_, reason),) = intake.refused
+        assert "unpacked: " in reason
+        assert not (intake.folder / "bad").exists(), "what is refused leaves no folder"
+        assert everything_below(intake.folder) == {"before.png", "after.png"}
+    assert intake.accepted == intake.files == len(everything_below(intake.folder))
+
+
+def test_what_came_with_a_damaged_archive_is_counted(service: tuple[Client, Path]) -> None:
+    client, _ = service
+    dataset = client.dataset()
+    sent = client.upload(dataset, {"a.png": PHOTO, "lot.zip": BROKEN["deflate"](), "refused/b/c.png": b"no photo"})
+    assert (sent["accepted"], len(sent["refused"])) == (1, 2)
+    found = client.get(f"/api/datasets/{dataset}").json()
+    assert (found["photos"], found["bytes"]) == (1, len(PHOTO))
+
+
 def test_a_data_set_holds_so_much(intake: Intake) -> None:
     for at in range(42):
         intake.add(f"{at}.png", io.BytesIO(PHOTO))

@@ -143,12 +143,14 @@ def _write(service: Service, facts: dict[str, Any]) -> None:
 def _take_in(service: Service, found: dict[str, Any], files: list[UploadFile]) -> dict[str, Any]:
     folder = Path(found["path"])
     intake = Intake(folder, service.config.limits, found["photos"], found["bytes"])
-    for file in files:
-        intake.add(file.filename or "", file.file)
-    count, size, what = holds(folder)
-    changed = {"holds": what, "photos": count, "bytes": size}
-    service.store.change("datasets", found["id"], **changed)
-    _write(service, {**found, **changed})
+    try:
+        for file in files:
+            intake.add(file.filename or "", file.file)
+    finally:  # what has arrived counts, whatever ends the request
+        count, size, what = holds(folder)
+        changed = {"holds": what, "photos": count, "bytes": size}
+        service.store.change("datasets", found["id"], **changed)
+        _write(service, {**found, **changed})
     refused = [{"path": path, "reason": reason} for path, reason in intake.refused]
     return {"accepted": intake.accepted, "refused": refused, "dataset": {**found, **changed}}
 
