@@ -7,9 +7,11 @@ import os
 import pickle
 import stat
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +299,46 @@ def test_a_data_set_holds_so_much(intake: Intake) -> None:
     assert (intake.accepted, intake.files) == (min(40, LIMITS.dataset // len(PHOTO)), intake.accepted)
     intake.add("large.png", io.BytesIO(PHOTO + bytes(250_000)))
     assert len(intake.refused) == 42 - intake.accepted + 1
+
+
+def test_uploads_at_once_share_what_a_data_set_holds(serve: Serve) -> None:
+    ann = serve(limits=Limits(rate=0, changes=0, files=6))
+    dataset = ann.dataset()
+    lots = [{f"{lot}-{at}.png": png(stained(10 * lot + at)) for at in range(4)} for lot in range(4)]
+    with ThreadPoolExecutor(4) as people:
+        sent = list(people.map(lambda lot: ann.upload(dataset, lot), lots))
+    assert sum(one["accepted"] for one in sent) == 6
+    assert ann.get(f"/api/datasets/{dataset}").json()["photos"] == 6
+
+
+def test_a_data_set_that_is_removed_while_files_arrive(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays removed, its files too."""
+    ann = serve(data=tmp_path / "data")
+    arriving, let_go = threading.Event(), threading.Event()
+    add = Intake.add
+
+    def slowly(self: Intake, name: str, source: io.BytesIO) -> None:
+        arriving.set()
+        let_go.wait(20)
+        add(self, name, source)
+
+    monkeypatch.setattr(Intake, "add", slowly)
+    dataset = ann.dataset()
+    folder = tmp_path / "data" / "datasets" / dataset
+    assert folder.is_dir()
+    with ThreadPoolExecutor(2) as people:
+        sent = people.submit(ann.upload, dataset, {"a.png": PHOTO})
+        assert arriving.wait(20)
+        removed = people.submit(ann.send, "DELETE", f"/api/datasets/{dataset}", 204)
+        wait([removed], 0.3)  # it waits for the upload, or it is done before it
+        let_go.set()
+        assert sent.result(20)["accepted"] == 1
+        removed.result(20)
+    assert ann.get("/api/datasets").json() == []
+    assert not folder.exists()
+    ann.upload(dataset, {"a.png": PHOTO}, 404)
 
 
 def test_the_same_file_again_and_another_of_its_name(intake: Intake) -> None:
