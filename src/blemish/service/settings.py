@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from blemish.errors import ConfigError
+from blemish.errors import ConfigError, InputError
 from blemish.inputs.images import MAX_PIXELS
 
 __all__ = ["Limits", "ServiceConfig", "is_loopback", "read_token"]
@@ -66,6 +66,19 @@ class ServiceConfig:
                 f"Beyond this machine the service is only reachable with a token; received --host {self.host} and "
                 "none. Make one, openssl rand -hex 32 > token, and add --token-file token."
             )
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """Folders that photos may be read from: uploads, and the roots as they are now."""
+        return (self.data / "datasets", *self.roots)
+
+    def require_readable(self, folder: Path) -> None:
+        """Raises ``InputError`` if a data set's folder, links followed, does not lie in one of ``readable``: the
+        service was started with other roots since it was made, or a link was changed."""
+        place = folder.resolve()
+        if not any(place.is_relative_to(known) for known in self.readable):
+            allowed = ", ".join(map(str, self.roots)) or "none; start the service with --root FOLDER"
+            raise InputError(f"{str(folder)!r} is not below the allowed folders ({allowed}), so it is not scanned.")
 
     @property
     def database_url(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Header, HTTPException, Path, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -28,6 +29,7 @@ __all__ = ["Id", "Photo", "Service", "ServiceOf", "Who", "missing"]
 
 Done = TypeVar("Done")
 LONGEST_NAME = 100
+DECODING = 2  # photos or volumes at once: one can take half a gigabyte
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Service:
     events: Events
     jobs: Jobs
     shelf: Shelf
+    decoding: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(DECODING))  # waited for in no thread
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def run(self, run: str) -> dict[str, Any]:
