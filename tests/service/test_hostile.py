@@ -8,6 +8,7 @@ import pickle
 import stat
 import struct
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -381,10 +382,9 @@ def test_odd_names_of_a_folder_on_the_server(serve: Serve, tmp_path: Path) -> No
     for row in ann.rows(run):
         photo = f"/api/runs/{run}/photos/{row['pid']}"
         ann.get(photo)
-        if row["path"] == "outside.png":
-            assert "lies outside" in ann.get(f"{photo}/picture", 404).json()["error"]
-        elif row["status"] == "unreadable":
-            assert row["path"] == "secret.png"
+        if row["path"] in ("outside.png", "secret.png"):
+            assert (row["status"], row["score"]) == ("unreadable", None)
+            assert "leads out of the folders" in row["reason"]
             ann.get(f"{photo}/picture", 404)
         else:
             shown = ann.get(f"{photo}/picture")
@@ -393,9 +393,49 @@ def test_odd_names_of_a_folder_on_the_server(serve: Serve, tmp_path: Path) -> No
             header = ann.get(f"{photo}/map").headers["content-disposition"]
             assert header.isprintable()
             assert header.count('"') == 2
+    assert not list((tmp_path / "data-0" / "runs" / run).rglob("*outside*")), "no overlay, no map"
     report = ann.get(f"/api/runs/{run}/exports/report")
     assert report.headers["content-disposition"].startswith("attachment")
     assert "sandbox" in report.headers["content-security-policy"]
+
+
+def test_a_photo_that_becomes_a_link_is_not_shown(serve: Serve, tmp_path: Path) -> None:
+    """Neither what is there now nor what was kept of it."""
+    folder = write_stained(tmp_path / "root" / "lot", (0.0,) * 3)
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(png(stained(30)))
+    ann = serve(roots=(tmp_path / "root",))
+    run = ann.start(ann.send("POST", "/api/datasets/folder", 201, json={"path": str(folder)})["id"])
+    ann.wait(run)
+    row = ann.rows(run)[0]
+    picture = f"/api/runs/{run}/photos/{row['pid']}/picture"
+    ann.get(f"{picture}?longest=384")
+    file = folder / row["path"]
+    file.unlink()
+    file.symlink_to(outside)
+    for longest in (384, 1600):
+        assert "lies outside" in ann.get(f"{picture}?longest={longest}", 404).json()["error"]
+    assert "not below" not in ann.send("POST", f"/api/runs/{run}/freeze", 201)["meaning"]
+
+
+def test_folders_that_are_not_allowed_any_more(serve: Serve, tmp_path: Path) -> None:
+    """Neither newly nor from the queue, after a start with other roots."""
+    folder = write_stained(tmp_path / "root" / "lot", (0.0,) * 3)
+    with serving(tmp_path / "data", roots=(tmp_path / "root",)) as ann:
+        dataset = ann.send("POST", "/api/datasets/folder", 201, json={"path": str(folder)})["id"]
+        run = ann.start(dataset)
+        ann.wait(run)
+        ann.http.app.state.service.store.change("runs", run, state="queued")
+    with serving(tmp_path / "data") as ann:
+        body = {"dataset": dataset, "settings": {"backbone": "mock"}}
+        assert "not below the allowed" in ann.send("POST", "/api/runs", 400, json=body)["error"]
+        for _ in range(200):
+            found = ann.get(f"/api/runs/{run}").json()
+            if found["state"] == "failed":
+                break
+            time.sleep(0.05)
+        assert "not below the allowed" in found["error"]
+        ann.send("POST", f"/api/runs/{run}/resume")
 
 
 @pytest.mark.parametrize("odd", ["\\ud800", "\\u0000", "\\u001b[2J", "   ", "x" * 121])
