@@ -167,6 +167,23 @@ def test_a_browser_signs_in(closed_service: Client) -> None:
     assert foreign.status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("headers", "secure"),
+    [
+        ({"origin": "https://127.0.0.1:8765"}, True),  # a proxy speaks TLS to the browser
+        ({"origin": LOOPBACK}, False),
+        ({}, False),  # a program
+    ],
+)
+def test_a_session_behind_tls_is_sent_nowhere_else(
+    closed_service: Client, headers: dict[str, str], secure: bool
+) -> None:
+    answer = closed_service.http.post("/login", data={"token": TOKEN}, headers=headers, follow_redirects=False)
+    assert answer.status_code == 303
+    assert ("; secure" in answer.headers["set-cookie"].lower()) == secure
+    closed_service.http.cookies.clear()
+
+
 def test_tokens_are_not_guessed(closed_service: Client) -> None:
     answers = [closed_service.http.post("/login", data={"token": f"{at}"}).status_code for at in range(4)]
     assert answers == [401, 401, 429, 429]
