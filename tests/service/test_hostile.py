@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import stat
@@ -465,6 +466,38 @@ def test_who_is_words_only(serve: Serve) -> None:
     for given, kept in (("Ann <b>", "Ann <b>"), ("  ", "somebody"), ("x" * 300, "x" * 100)):
         ann.send("POST", "/api/datasets", 201, json={"name": "x"}, headers={"X-Blemish-Who": given})
         assert ann.get("/api/audit").json()[0]["who"] == kept
+
+
+DAMAGED_FACTS = [
+    {"holds": None},  # not there
+    {"photos": "many"},
+    {"photos": 2**40},
+    {"name": "a\0b"},
+    {"created": "x" * 50},  # longer than its column
+    {"kind": ["upload"]},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED_FACTS)
+def test_damaged_facts_are_passed_over(database: str, damage: dict[str, object], tmp_path: Path) -> None:
+    """A lost database is made again of what is whole."""
+    for name, facts in (("a" * 10, damage), ("b" * 10, {})):
+        file = tmp_path / "data" / "datasets" / name / "dataset.json"
+        file.parent.mkdir(parents=True)
+        whole = {
+            "id": name,
+            "name": "parts",
+            "kind": "upload",
+            "path": "/p",
+            "holds": "photos",
+            "photos": 3,
+            "bytes": 9,
+            "created": "2026-01-01",
+        }
+        kept = {key: value for key, value in {**whole, **facts}.items() if value is not None}
+        file.write_text(json.dumps(kept), encoding="utf-8")
+    with serving(tmp_path / "data", database=database) as ann:
+        assert [one["id"] for one in ann.get("/api/datasets").json()] == ["b" * 10]
 
 
 def test_nothing_is_unpickled() -> None:
