@@ -463,7 +463,12 @@ def test_bodies_that_no_parser_takes(service: tuple[Client, Path]) -> None:
 
 def test_who_is_words_only(serve: Serve) -> None:
     ann = serve()
-    for given, kept in (("Ann <b>", "Ann <b>"), ("  ", "somebody"), ("x" * 300, "x" * 100)):
+    for given, kept in (
+        ("Ann <b>", "Ann <b>"),
+        ("  ", "somebody"),
+        ("x" * 300, "x" * 100),
+        ("%E6%97%A5" * 100, "日" * 100),
+    ):
         ann.send("POST", "/api/datasets", 201, json={"name": "x"}, headers={"X-Blemish-Who": given})
         assert ann.get("/api/audit").json()[0]["who"] == kept
 

@@ -29,6 +29,7 @@ __all__ = ["Id", "Photo", "Service", "ServiceOf", "Who", "missing"]
 
 Done = TypeVar("Done")
 LONGEST_NAME = 100
+LONGEST_ENCODED = 12 * LONGEST_NAME  # a character is up to four bytes, each of which becomes %xx
 DECODING = 2  # photos or volumes at once: one can take half a gigabyte
 
 
@@ -107,7 +108,7 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _who(x_blemish_who: Annotated[str | None, Header(max_length=400)] = None) -> str:
+def _who(x_blemish_who: Annotated[str | None, Header(max_length=LONGEST_ENCODED)] = None) -> str:
     """Whoever says who they are: a note in the audit trail, not a permission; percent-encoded."""
     name = "".join(c for c in unquote(x_blemish_who or "") if c.isprintable()).strip()
     return name[:LONGEST_NAME] or "somebody"
