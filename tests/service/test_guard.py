@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from clients import LOOPBACK, Client
 from services import free_port, server, serving
 
+from blemish import cli
 from blemish.errors import ConfigError
 from blemish.service.guard import Rate, session, valid_session
 from blemish.service.settings import Limits, ServiceConfig
@@ -167,6 +171,23 @@ def test_a_browser_signs_in(closed_service: Client) -> None:
     assert foreign.status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("headers", "secure"),
+    [
+        ({"origin": "https://127.0.0.1:8765"}, True),  # a proxy speaks TLS to the browser
+        ({"origin": LOOPBACK}, False),
+        ({}, False),  # a program
+    ],
+)
+def test_a_session_behind_tls_is_sent_nowhere_else(
+    closed_service: Client, headers: dict[str, str], secure: bool
+) -> None:
+    answer = closed_service.http.post("/login", data={"token": TOKEN}, headers=headers, follow_redirects=False)
+    assert answer.status_code == 303
+    assert ("; secure" in answer.headers["set-cookie"].lower()) == secure
+    closed_service.http.cookies.clear()
+
+
 def test_tokens_are_not_guessed(closed_service: Client) -> None:
     answers = [closed_service.http.post("/login", data={"token": f"{at}"}).status_code for at in range(4)]
     assert answers == [401, 401, 429, 429]
@@ -183,6 +204,37 @@ def test_a_session_ends_and_belongs_to_its_token(monkeypatch: pytest.MonkeyPatch
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 31 * 24 * 3600)
     assert not valid_session(TOKEN, cookie)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"file": 0}, "--max-file is at least 1"),
+        ({"ratio": math.nan}, "--max-ratio"),
+        ({"pixels": 10**10}, "--max-pixels is at most"),
+        ({"rate": -1.0}, "--rate is 0"),
+        ({"logins": math.inf}, "--logins"),
+    ],
+)
+def test_limits_that_are_none(limits: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Limits(**limits)
+
+
+def test_options_become_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that are not given are the defaults, and the address of the database may come from the environment."""
+    known: list[ServiceConfig] = []
+    monkeypatch.setattr("blemish.service.serving.serve", known.append)
+    monkeypatch.setenv("BLEMISH_DATABASE", "postgresql://ann:secret@db/parts")
+    options = ["--max-file", "3KiB", "--max-pixels", "5", "--max-ratio", "7", "--max-body", "2KiB", "--logins", "9"]
+    for chosen in ([], options):
+        monkeypatch.setattr(sys, "argv", ["blemish", "serve", "--data", str(tmp_path), *chosen])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+    assert known[0].limits == Limits()
+    assert known[1].limits == Limits(file=3072, pixels=5, ratio=7.0, body=2048, logins=9.0)
+    assert known[1].database == "postgresql://ann:secret@db/parts"
 
 
 def test_a_request_may_be_so_large(serve: Serve) -> None:

@@ -25,7 +25,11 @@ def serve(
         Path | None, typer.Option(help="A file whose first line is the token that everybody has to show.")
     ] = None,
     database: Annotated[
-        str | None, typer.Option(help="postgresql://USER:PASSWORD@HOST/NAME; default: a file in --data.")
+        str | None,
+        typer.Option(
+            envvar="BLEMISH_DATABASE",  # a password on the command line is seen by everybody on the machine
+            help="postgresql://USER:PASSWORD@HOST/NAME; default: a file in --data.",
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name under which the service is reached; again for more.")
@@ -35,8 +39,15 @@ def serve(
     max_upload: Annotated[str, typer.Option(help="Most bytes of one request, e.g. 2GiB.")] = "2GiB",
     max_dataset: Annotated[str, typer.Option(help="Most bytes of a data set, e.g. 50GiB.")] = "50GiB",
     max_files: Annotated[int, typer.Option(help="Most files of a data set.")] = 20_000,
+    max_file: Annotated[str, typer.Option(help="Most bytes of one file, also of an archive's.")] = "512MiB",
+    max_pixels: Annotated[int, typer.Option(help="Most pixels of a photo.")] = 178_956_970,
+    max_ratio: Annotated[float, typer.Option(help="Most that a file of an archive may have been packed by.")] = 200.0,
+    max_body: Annotated[str, typer.Option(help="Most bytes of a request that is no upload.")] = "1MiB",
     rate: Annotated[float, typer.Option(help="Requests a second that one address may send; 0: any.")] = 200.0,
     changes: Annotated[float, typer.Option(help="Of these, requests that change something; 0: any.")] = 20.0,
+    logins: Annotated[
+        float, typer.Option(help="Wrong tokens a second at /login that one address may send; 0: any.")
+    ] = 0.2,
 ) -> None:
     """Open the pages on which photos are scanned and decided about, and the same for programs (REST)."""
     from blemish.config import parse_bytes
@@ -61,8 +72,13 @@ def serve(
                 upload=parse_bytes(max_upload),
                 dataset=parse_bytes(max_dataset),
                 files=max_files,
+                file=parse_bytes(max_file),
+                pixels=max_pixels,
+                ratio=max_ratio,
+                body=parse_bytes(max_body),
                 rate=rate,
                 changes=changes,
+                logins=logins,
             ),
         )
     )

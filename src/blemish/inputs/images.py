@@ -22,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from blemish.errors import InputError, UnreadablePhoto
+from blemish.inputs.confinement import require_inside
 from blemish.paths import RUN_MANIFEST, RUN_MARKER
 
 __all__ = [
@@ -183,6 +184,7 @@ def sixteen_bit_ceiling(photos: Sequence[PhotoFile]) -> int:
     brightest = 0
     for at in np.linspace(0, len(photos) - 1, min(SAMPLE, len(photos))).astype(int):
         try:
+            _check_file(photos[at].file)
             with _opened(photos[at].file, photos[at].file.suffix) as image:
                 brightest = max(brightest, int(_samples(image).max(initial=0)))
         except Exception:
@@ -271,6 +273,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _check_file(file: Path) -> None:
     """Say in a few words why a path is no readable file."""
+    require_inside(file)
     try:
         if file.is_dir():
             closed = not os.access(file, os.R_OK | os.X_OK)

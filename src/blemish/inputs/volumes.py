@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blemish.errors import UnreadablePhoto
+from blemish.inputs.confinement import require_inside
 from blemish.inputs.volume_dicom import read_series, series_shape
 from blemish.inputs.volume_geometry import Geometry
 from blemish.inputs.volume_layouts import VolumeFile
@@ -57,6 +58,8 @@ def read_volume(file: VolumeFile) -> Volume:
     Raises ``UnreadablePhoto`` with the reason: damaged, neither NIfTI nor DICOM, not three-dimensional, not a number
     somewhere, constant, no or a singular affine; ``InputError`` if the extra is missing.
     """
+    for one in file.files:
+        require_inside(one)
     if file.is_series:
         stored, geometry, sha256 = read_series(file.files)
     else:
@@ -94,6 +97,8 @@ def voxels_of(file: VolumeFile) -> int:
 
 def digest(file: VolumeFile) -> str:
     """``Volume.sha256`` without decoding it. Raises ``UnreadablePhoto`` if it is not there any more."""
+    for one in file.files:
+        require_inside(one)
     try:
         each = [hashlib.sha256(one.read_bytes()).hexdigest() for one in file.files]
     except OSError as error:
@@ -120,6 +125,7 @@ def read_brain(file: VolumeFile, volume: Volume, *, cut: float = 0.05, floor: fl
 def read_mask_on(file: Path, volume: Geometry) -> Bools:
     """A NIfTI mask (above 0) of a volume with this geometry, (X, Y, Z) in RAS order. Raises ``UnreadablePhoto`` if it
     cannot be read or lies on another grid."""
+    require_inside(file)
     stored, geometry, _ = read_nifti(file)
     if not same_grid(geometry, volume):
         raise UnreadablePhoto(

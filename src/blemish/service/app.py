@@ -68,6 +68,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         events = Events()
         jobs = Jobs(config, store, workspace, events)
+        app.state.loaded = detectors.Loaded()
         app.state.service = Service(config, workspace, store, events, jobs, Shelf())
         jobs.start()
         try:
@@ -89,7 +90,6 @@ def create_app(config: ServiceConfig) -> FastAPI:
         generate_unique_id_function=_operation,
         separate_input_output_schemas=False,
     )
-    app.state.loaded = detectors.Loaded()
     app.state.wrong_logins = Rate(config.limits.logins)
     app.add_middleware(Guard, config=config)
     app.add_exception_handler(HTTPException, _refused)

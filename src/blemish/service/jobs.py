@@ -137,6 +137,7 @@ class Jobs:
             dataset = await asyncio.to_thread(self._store.find, "datasets", run["dataset"])
             if dataset is None:
                 raise InputError("Its data set was removed. Upload the photos again.")
+            await asyncio.to_thread(self._config.require_readable, Path(dataset["path"]))
             job = {
                 "verb": "scan",
                 "source": dataset["path"],
@@ -197,7 +198,8 @@ class Jobs:
                 await _ended(process)
         failed: Facts | None = None
         try:
-            process.stdin.write(json.dumps(job).encode() + b"\n")
+            within = [str(folder) for folder in self._config.readable]
+            process.stdin.write(json.dumps({**job, "within": within}).encode() + b"\n")
             await process.stdin.drain()
             async for text in process.stdout:
                 line = json.loads(text)

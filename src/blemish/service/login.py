@@ -56,7 +56,8 @@ async def sign_in(request: Request, service: ServiceOf, token: Annotated[str, Fo
         return HTMLResponse(PAGE.format(words=WRONG), status_code=401)
     answer = RedirectResponse("/", status_code=303)
     if known:
-        secure = request.url.scheme == "https"
+        # behind a proxy that speaks TLS only the browser knows; the guard has matched the name in its Origin with ours
+        secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https:")
         answer.set_cookie(
             COOKIE, session(known), max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure, path="/"
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from blemish.errors import ConfigError
+from blemish.errors import ConfigError, InputError
 from blemish.inputs.images import MAX_PIXELS
 
 __all__ = ["Limits", "ServiceConfig", "is_loopback", "read_token"]
@@ -17,7 +18,7 @@ SHORTEST_TOKEN = 16  # characters: beyond what can be guessed through a network
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one client may ask for. Sizes in bytes, rates in requests a second and client; 0: no limit."""
+    """How much one client may ask for. Sizes in bytes, rates in requests a second and client; a rate of 0: any."""
 
     upload: int = 2 * 2**30  # of one request
     dataset: int = 50 * 2**30
@@ -29,6 +30,18 @@ class Limits:
     rate: float = 200.0  # requests
     changes: float = 20.0  # requests that change something
     logins: float = 0.2  # wrong tokens
+
+    def __post_init__(self) -> None:
+        for name in ("upload", "dataset", "files", "file", "ratio", "pixels", "body"):
+            if not getattr(self, name) >= 1:  # not a number is neither
+                raise ConfigError(f"--max-{name} is at least 1; received {getattr(self, name)}.")
+        if self.pixels > MAX_PIXELS:
+            raise ConfigError(
+                f"--max-pixels is at most {MAX_PIXELS}, which no decoder goes beyond; received {self.pixels}."
+            )
+        for name, option in (("rate", "--rate"), ("changes", "--changes"), ("logins", "--logins")):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{option} is 0 (any) or more a second; received {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,19 @@ class ServiceConfig:
                 f"Beyond this machine the service is only reachable with a token; received --host {self.host} and "
                 "none. Make one, openssl rand -hex 32 > token, and add --token-file token."
             )
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """Folders that photos may be read from: uploads, and the roots as they are now."""
+        return (self.data / "datasets", *self.roots)
+
+    def require_readable(self, folder: Path) -> None:
+        """Raises ``InputError`` if a data set's folder, links followed, does not lie in one of ``readable``: the
+        service was started with other roots since it was made, or a link was changed."""
+        place = folder.resolve()
+        if not any(place.is_relative_to(known) for known in self.readable):
+            allowed = ", ".join(map(str, self.roots)) or "none; start the service with --root FOLDER"
+            raise InputError(f"{str(folder)!r} is not below the allowed folders ({allowed}), so it is not scanned.")
 
     @property
     def database_url(self) -> str:

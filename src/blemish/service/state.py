@@ -15,6 +15,7 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Header, HTTPException, Path, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -30,6 +31,8 @@ __all__ = ["Id", "Photo", "Service", "ServiceOf", "Who", "missing"]
 
 Done = TypeVar("Done")
 LONGEST_NAME = 100
+LONGEST_ENCODED = 12 * LONGEST_NAME  # a character is up to four bytes, each of which becomes %xx
+DECODING = 2  # photos or volumes at once: one can take half a gigabyte
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Service:
     events: Events
     jobs: Jobs
     shelf: Shelf
+    decoding: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(DECODING))  # waited for in no thread
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _noting: threading.Lock = field(default_factory=threading.Lock)
     _lags: bool = False  # the database lacks lines of the audit trail
@@ -117,7 +121,7 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _who(x_blemish_who: Annotated[str | None, Header(max_length=400)] = None) -> str:
+def _who(x_blemish_who: Annotated[str | None, Header(max_length=LONGEST_ENCODED)] = None) -> str:
     """Whoever says who they are: a note in the audit trail, not a permission; percent-encoded."""
     name = "".join(c for c in unquote(x_blemish_who or "") if c.isprintable()).strip()
     return name[:LONGEST_NAME] or "somebody"

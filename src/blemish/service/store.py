@@ -198,7 +198,10 @@ class Store:
                     continue
                 done = what == "runs" and (workspace.run(facts["id"]) / "run.json").is_file()
                 state = {"state": "done" if done else "cancelled", "finished": now() if done else ""}
-                self.add(what, {**state, "error": "", "message": "", "queued": facts.get("created", ""), **facts})
+                row = {**state, "error": "", "message": "", "queued": facts.get("created", ""), **facts}
+                if not _whole(_named(what), row):
+                    continue  # a file that was cut short or tampered with: the others are taken
+                self.add(what, row)
         self.catch_up(workspace.audit())
 
     def catch_up(self, lines: Sequence[Mapping[str, str]]) -> None:
@@ -231,6 +234,21 @@ def _named(what: str) -> Table:
 
 def _known(table: Table, facts: Mapping[str, Any]) -> Facts:
     return {name: value for name, value in facts.items() if name in table.c}
+
+
+def _whole(table: Table, facts: Mapping[str, Any]) -> bool:
+    """Whether every column has a value that the database takes."""
+    for column in table.c:
+        kind, value = column.type.python_type, facts.get(column.name)
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+            return False
+        if isinstance(value, str) and (
+            "\0" in value or len(value) > (getattr(column.type, "length", None) or len(value))
+        ):
+            return False
+        if kind is int and isinstance(value, int) and not 0 <= value < 2**31:
+            return False
+    return True
 
 
 def _plain(row: Row[Any]) -> Facts:

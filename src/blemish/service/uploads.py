@@ -8,9 +8,12 @@ HTTP.
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import stat
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +33,17 @@ PER_ENTRY = 400  # bytes of an archive's list of contents that a file needs at m
 SMALL = 2**16  # bytes up to which nobody asks how well an entry was compressed
 LISTED = 200  # refusals that are told of; more are the same again
 LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
+DAMAGED = (  # what zipfile and its decompressors raise of archives that are broken, or made to break them
+    BadZipFile,
+    LargeZipFile,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 @dataclass
@@ -66,14 +80,13 @@ class Intake:
             return self._write(name, self.folder / path, suffix, source, most)
         except (ValueError, UnreadablePhoto) as error:
             self._refuse(name, str(error))
-        except (BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # of an archive's entry
-            self._refuse(name, f"cannot be unpacked: {error}")
-        except OSError as error:  # a folder of that name is a file, or the disk is full
-            self._refuse(name, f"cannot be written: {error.strerror or error}")
+        except DAMAGED as error:  # of an archive's entry
+            self._refuse(name, f"cannot be unpacked: {_said(error)}")
+        except OSError as error:  # a folder of that name is a file, or the disk is full; bzip2 gives no number
+            self._refuse(name, f"cannot be {'written' if error.errno else 'unpacked'}: {error.strerror or error}")
         return 0
 
     def _write(self, name: str, place: Path, suffix: str, source: IO[bytes], most: int) -> int:
-        place.parent.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(dir=self.folder, prefix=".arriving-", suffix=suffix)
         try:
             size = 0
@@ -88,12 +101,14 @@ class Intake:
             _look(Path(unfinished), name, suffix, self.limits.pixels)
             if place.exists() and not _same(place, Path(unfinished)):
                 raise ValueError("another file of this name is there already")
-            if not place.exists():
-                self.files += 1
-                self.size += size
+            new = not place.exists()
+            place.parent.mkdir(parents=True, exist_ok=True)  # now: what is refused leaves no empty folders
             Path(unfinished).chmod(0o644)
             Path(unfinished).replace(place)
             self.accepted += 1
+            if new:
+                self.files += 1
+                self.size += size
             return size
         finally:
             with suppress(OSError):
@@ -114,8 +129,8 @@ class Intake:
                 for entry in entries:
                     if not entry.filename.startswith(LITTER) and not entry.filename.endswith(LITTER):
                         self._entry(archive, entry)
-        except (BadZipFile, LargeZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
-            self._refuse(name, f"not unpacked: {error}")
+        except (*DAMAGED, ValueError, OSError) as error:
+            self._refuse(name, f"not unpacked: {_said(error)}")
 
     def _entry(self, archive: ZipFile, entry: ZipInfo) -> None:
         if why := _suspicious(entry, self.limits):
@@ -125,8 +140,8 @@ class Intake:
         try:
             with archive.open(entry) as source:
                 self._take(entry.filename, source, most)
-        except (BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-            self._refuse(entry.filename, f"cannot be unpacked: {error}")
+        except (*DAMAGED, ValueError, OSError) as error:  # the others of the archive may be whole
+            self._refuse(entry.filename, f"cannot be unpacked: {_said(error)}")
 
 
 class _Modest(io.RawIOBase):
@@ -152,6 +167,10 @@ class _Modest(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _suspicious(entry: ZipInfo, limits: Limits) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import BlemishError, RunError
+from blemish.inputs.confinement import confine
 from blemish.progress import Advance
 
 __all__ = ["Lines", "main"]
@@ -103,6 +104,7 @@ def main() -> int:
             out.flush()
 
     job = json.loads(sys.stdin.buffer.readline())
+    confine(Path(folder) for folder in job["within"])
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):

@@ -90,10 +90,12 @@ def dataset(dataset: Id, service: ServiceOf) -> Any:
 async def upload(dataset: Id, files: Annotated[list[UploadFile], File()], service: ServiceOf, who: Who) -> Any:
     """Photos or volumes, each under its path in the folder as file name; or a zip archive of them. What is refused is
     told with a reason and does not stop the others. The same file may be sent again."""
-    found = await run_in_threadpool(_one, service, dataset)
-    if found["kind"] != "upload":
-        raise HTTPException(409, "This data set is a folder of the server; nothing is put into it. Make another one.")
     async with service.lock(dataset):
+        found = await run_in_threadpool(_one, service, dataset)  # now: an upload before this one may have filled it
+        if found["kind"] != "upload":
+            raise HTTPException(
+                409, "This data set is a folder of the server; nothing is put into it. Make another one."
+            )
         taken = await run_in_threadpool(_take_in, service, found, files)
     detail = {"dataset": dataset, "accepted": taken["accepted"], "refused": len(taken["refused"])}
     await service.note("", who, "uploaded", detail)
@@ -103,11 +105,12 @@ async def upload(dataset: Id, files: Annotated[list[UploadFile], File()], servic
 @router.delete("/datasets/{dataset}", status_code=204, response_class=Response)
 async def remove(dataset: Id, service: ServiceOf, who: Who) -> None:
     """Uploaded files are removed; a folder of the server stays. Its runs have to go first."""
-    found = await run_in_threadpool(_one, service, dataset)
-    if runs := await run_in_threadpool(service.store.runs_of, dataset):
-        raise HTTPException(409, f"{len(runs)} runs are made of it. Remove them first.")
-    await run_in_threadpool(service.store.remove, "datasets", dataset)
-    await run_in_threadpool(shutil.rmtree, service.workspace.dataset(dataset), True)
+    async with service.lock(dataset):  # an upload that is under way would put it back
+        found = await run_in_threadpool(_one, service, dataset)
+        if runs := await run_in_threadpool(service.store.runs_of, dataset):
+            raise HTTPException(409, f"{len(runs)} runs are made of it. Remove them first.")
+        await run_in_threadpool(service.store.remove, "datasets", dataset)
+        await run_in_threadpool(shutil.rmtree, service.workspace.dataset(dataset), True)
     await service.note("", who, "removed data set", {"dataset": dataset, "name": found["name"]})
 
 
@@ -143,12 +146,14 @@ def _write(service: Service, facts: dict[str, Any]) -> None:
 def _take_in(service: Service, found: dict[str, Any], files: list[UploadFile]) -> dict[str, Any]:
     folder = Path(found["path"])
     intake = Intake(folder, service.config.limits, found["photos"], found["bytes"])
-    for file in files:
-        intake.add(file.filename or "", file.file)
-    count, size, what = holds(folder)
-    changed = {"holds": what, "photos": count, "bytes": size}
-    service.store.change("datasets", found["id"], **changed)
-    _write(service, {**found, **changed})
+    try:
+        for file in files:
+            intake.add(file.filename or "", file.file)
+    finally:  # what has arrived counts, whatever ends the request
+        count, size, what = holds(folder)
+        changed = {"holds": what, "photos": count, "bytes": size}
+        service.store.change("datasets", found["id"], **changed)
+        _write(service, {**found, **changed})
     refused = [{"path": path, "reason": reason} for path, reason in intake.refused]
     return {"accepted": intake.accepted, "refused": refused, "dataset": {**found, **changed}}
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, File, HTTPException, Request, Response, UploadFile
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
@@ -31,6 +32,7 @@ from blemish.sinks.embedded import QUALITY, between_tokens, data_uri
 
 __all__ = ["Loaded", "router"]
 
+Done = TypeVar("Done")
 VOLUMES = (".nii", ".nii.gz")
 KEPT = 2  # detectors in memory
 LONGEST = 1024  # side of the picture in an answer, pixels
@@ -39,23 +41,28 @@ router = APIRouter(prefix="/api", tags=["detectors"])
 
 
 class Loaded:
-    """The detectors that were asked last; one photo at a time."""
+    """The detectors that were asked last; one photo at a time. Whoever waits does so on the event loop, in no thread
+    that others need. Made on the event loop."""
 
     def __init__(self) -> None:
         self._detectors: OrderedDict[Path, Detector] = OrderedDict()
-        self._lock = threading.Lock()
+        self._one = CapacityLimiter(1)
+
+    async def alone(self, do: Callable[..., Done], *arguments: Any) -> Done:
+        """``do`` in a thread, while nobody else uses the detectors."""
+        return await to_thread.run_sync(do, *arguments, limiter=self._one)
 
     def judge(self, file: Path, photo: PhotoFile) -> dict[str, Any]:
-        with self._lock:
-            if file not in self._detectors:
-                self._detectors[file] = Detector.load(file)
-            self._detectors.move_to_end(file)
-            while len(self._detectors) > KEPT:
-                self._detectors.popitem(last=False)
-            detector = self._detectors[file]
-            (taken,) = detector.files(photo.file)
-            seen = detector.read(replace(taken, path=photo.path))
-            checked = detector.judge(photo.path, seen)
+        """To be called through ``alone``."""
+        if file not in self._detectors:
+            self._detectors[file] = Detector.load(file)
+        self._detectors.move_to_end(file)
+        while len(self._detectors) > KEPT:
+            self._detectors.popitem(last=False)
+        detector = self._detectors[file]
+        (taken,) = detector.files(photo.file)
+        seen = detector.read(replace(taken, path=photo.path))
+        checked = detector.judge(photo.path, seen)
         shown = (
             _of_volume(checked, detector) if isinstance(checked, CheckedVolume) else _of_photo(checked, seen, detector)
         )
@@ -70,9 +77,11 @@ class Loaded:
             **shown,
         }
 
-    def forget(self, file: Path) -> None:
-        with self._lock:
-            self._detectors.pop(file, None)
+    def remove(self, file: Path) -> None:
+        """The file too. To be called through ``alone``."""
+        self._detectors.pop(file, None)
+        for each in (file, file.with_suffix(".json")):
+            each.unlink(missing_ok=True)
 
 
 def _of_photo(checked: Checked, pixels: RGB, detector: Detector) -> dict[str, Any]:
@@ -122,7 +131,7 @@ async def freeze(run: Id, service: ServiceOf, who: Who) -> Any:
         "name": row["name"],
         "meaning": done["meaning"],
         "threshold": done["threshold"],
-        "bytes": file.stat().st_size,
+        "bytes": (await run_in_threadpool(file.stat)).st_size,
         "created": now(),
     }
     await run_in_threadpool(service.workspace.write_facts, file.with_suffix(".json"), facts)
@@ -136,7 +145,7 @@ async def check(detector: Id, file: Annotated[UploadFile, File()], request: Requ
     """Judge one photo, or one volume as NIfTI. It is not kept. The score is the one that ``blemish check`` gives."""
     await run_in_threadpool(_one, service, detector)
     loaded: Loaded = request.app.state.loaded
-    return await run_in_threadpool(_checked, service, loaded, service.workspace.detector(detector), file)
+    return await loaded.alone(_checked, service, loaded, service.workspace.detector(detector), file)
 
 
 @router.get(
@@ -155,10 +164,8 @@ def file_of(detector: Id, service: ServiceOf) -> FileResponse:
 async def remove(detector: Id, request: Request, service: ServiceOf, who: Who) -> None:
     found = await run_in_threadpool(_one, service, detector)
     await run_in_threadpool(service.store.remove, "detectors", detector)
-    file = service.workspace.detector(detector)
-    request.app.state.loaded.forget(file)
-    for each in (file, file.with_suffix(".json")):
-        each.unlink(missing_ok=True)
+    loaded: Loaded = request.app.state.loaded
+    await loaded.alone(loaded.remove, service.workspace.detector(detector))
     await service.note("", who, "removed detector", {"detector": detector, "name": found["name"]})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Query, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
@@ -16,9 +17,9 @@ from blemish.result import Photo as PhotoFacts
 from blemish.reviewing import review
 from blemish.service import asking, findings
 from blemish.service.names import attachment
-from blemish.service.pictures import heat_png, picture
+from blemish.service.pictures import heat_png, kept_picture, picture
 from blemish.service.shelf import RunView
-from blemish.service.state import Id, Photo, Service, ServiceOf, Who, missing
+from blemish.service.state import Id, Photo, ServiceOf, Who, missing
 from blemish.service.volumes import hottest_mm, small_copies
 from blemish.sinks.names import beside
 
@@ -75,8 +76,10 @@ async def picture_of(
     """The photo as it was seen, upright, its longest side at most this many pixels; of a volume three slices."""
     view = await service.view(run)
     path = _known(view, pid).path
-    inside = await run_in_threadpool(_folders, service, view)
-    data = await run_in_threadpool(_found, picture, view, path, longest, inside, service.workspace.pictures(run))
+    wanted = (view, path, longest, service.config.readable, service.workspace.pictures(run))
+    data = await run_in_threadpool(_found, kept_picture, *wanted)
+    if data is None:
+        data = await to_thread.run_sync(_found, picture, *wanted, limiter=service.decoding)
     return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
@@ -112,7 +115,8 @@ async def mask_of(run: Id, pid: Photo, service: ServiceOf) -> FileResponse:
 async def volume_of(run: Id, pid: Photo, service: ServiceOf) -> Response:
     """A small 8-bit copy of a volume, for a viewer."""
     view = await service.view(run)
-    copies = await run_in_threadpool(_found, small_copies, view, _scored(view, pid).path)
+    found = _scored(view, pid).path
+    copies = await to_thread.run_sync(_found, small_copies, view, found, limiter=service.decoding)
     return Response(copies[0], media_type="application/gzip")
 
 
@@ -120,7 +124,8 @@ async def volume_of(run: Id, pid: Photo, service: ServiceOf) -> Response:
 async def volume_map_of(run: Id, pid: Photo, service: ServiceOf) -> Response:
     """Its anomaly map, 0 to 255 in the run's one colour scale."""
     view = await service.view(run)
-    copies = await run_in_threadpool(_found, small_copies, view, _scored(view, pid).path)
+    found = _scored(view, pid).path
+    copies = await to_thread.run_sync(_found, small_copies, view, found, limiter=service.decoding)
     return Response(copies[1], media_type="application/gzip")
 
 
@@ -158,11 +163,6 @@ def _scored(view: RunView, pid: int) -> PhotoFacts:
     if found.status != "ok":
         raise HTTPException(404, f"{found.path!r} was not scored: {found.reason}.")
     return found
-
-
-def _folders(service: Service, view: RunView) -> tuple[Path, ...]:
-    """Where the run's photos may lie: the uploads, and the allowed roots as they are now."""
-    return (service.workspace.data / "datasets", *service.config.roots)
 
 
 def _detail(view: RunView, found: PhotoFacts) -> dict[str, Any]:

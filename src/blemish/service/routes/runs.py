@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -37,6 +38,7 @@ async def new_run(asked: asking.NewRun, service: ServiceOf, who: Who) -> Any:
         raise missing("data set", asked.dataset)
     if not dataset["photos"]:
         raise HTTPException(409, "The data set is empty. Upload photos first.")
+    await run_in_threadpool(service.config.require_readable, Path(dataset["path"]))
     settings = _settings(asked.settings)
     run, moment = new_id(), now()
     facts = {
