@@ -81,13 +81,13 @@ function nothing(error) {
   stop = () => {};
   bind({});
   heading();
-  const gone = error.status === 404;
+  const gone = [404, 422].includes(error.status); // or its name is none
   main.replaceChildren(
     make(
       "section",
       { class: "progress" },
-      make("h1", { class: "short" }, gone ? "There is nothing here any more" : "This cannot be shown"),
-      make("p", {}, error.message),
+      make("h1", { class: "short" }, gone ? "There is no such scan" : "This cannot be shown"),
+      make("p", {}, gone ? "It may have been removed, or the address is not whole." : error.message),
       make("p", {}, make("a", { href: "#", class: "button" }, "To the start page")),
     ),
   );

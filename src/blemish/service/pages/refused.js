@@ -6,7 +6,7 @@ import { plural } from "./words.js";
 export function goOnWithout(place, refused, left) {
   return new Promise((done) => {
     const lines = refused.map(({ path, reason }) => make("li", {}, make("bdi", { class: "file" }, path), `: ${reason}`));
-    const on = make("button", { type: "button", class: "primary", hidden: !left }, `Scan the other ${left}`);
+    const on = make("button", { type: "button", class: "primary", hidden: !left }, `Scan the other ${plural(left, "file")}`);
     const off = make("button", { type: "button" }, left ? "Cancel" : "Close this list");
     const decide = (go) => () => {
       place.replaceChildren();

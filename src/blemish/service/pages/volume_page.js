@@ -95,7 +95,10 @@ export function volumesLooked({ run, grid, said, itemOf, rowAt, next, total }) {
     const item = itemOf(shown);
     const row = (item === null ? null : rowAt(item)) ?? shown;
     const clicked = place.contains(document.activeElement);
-    await said(row, call);
+    const done = said(row, call);
+    shown.said = row.said; // at once: judging takes its time
+    word();
+    await done;
     if (shown?.pid !== row.pid) return;
     shown.said = row.said;
     word();

@@ -25,8 +25,8 @@ export function volumeViewOf(dialog, settings, step, more = {}) {
       isResizeCanvas: true,
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.55, 0.8, 1, 0.45],
-      crosshairWidth: 0.5,
-      crosshairWidthUnit: "mm",
+      crosshairWidth: 0.4,
+      crosshairWidthUnit: "percent", // as thin on coarse volumes as on fine ones
       fontColor: [0.85, 0.85, 0.85, 1],
       dragAndDropEnabled: false,
       multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
