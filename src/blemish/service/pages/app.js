@@ -8,7 +8,7 @@ import { exportPage } from "./export_page.js";
 import { familiesPage } from "./families_page.js";
 import { load } from "./fragments.js";
 import { bind, help, listen } from "./keys.js";
-import { noProblem, problem } from "./notices.js";
+import { problem, quiet, silence } from "./notices.js";
 import { photosPage } from "./photos_page.js";
 import { progressPage } from "./progress_page.js";
 import { openRun } from "./run.js";
@@ -58,7 +58,7 @@ async function show() {
     shown = name;
     heading(view);
     scrollTo(0, 0);
-    noProblem(); // it is of the page before
+    quiet(); // it was of the page before
     const made = await pageOf(id, view, detector);
     if (asked().name !== name) {
       made.close();
@@ -68,19 +68,30 @@ async function show() {
     bind(page.keys);
     if (document.activeElement === document.body) main.focus({ preventScroll: true }); // what had the focus is gone
   } catch (error) {
-    if (mine !== turn) return;
-    shown = "";
-    bind({});
-    main.replaceChildren(
-      make(
-        "section",
-        { class: "progress" },
-        make("h1", { class: "short" }, "This cannot be shown"),
-        make("p", {}, error.message),
-        make("p", {}, make("a", { href: "#" }, "To the start page")),
-      ),
-    );
+    if (mine === turn) nothing(error);
   }
+}
+
+function nothing(error) {
+  page?.close();
+  page = null;
+  shown = "";
+  run = null;
+  stop();
+  stop = () => {};
+  bind({});
+  heading();
+  const gone = [404, 422].includes(error.status); // or its name is none
+  main.replaceChildren(
+    make(
+      "section",
+      { class: "progress" },
+      make("h1", { class: "short" }, gone ? "There is no such scan" : "This cannot be shown"),
+      make("p", {}, gone ? "It may have been removed, or the address is not whole." : error.message),
+      make("p", {}, make("a", { href: "#", class: "button" }, "To the start page")),
+    ),
+  );
+  main.focus({ preventScroll: true });
 }
 
 function pageOf(id, view, detector) {
@@ -94,11 +105,29 @@ async function enter(id, mine) {
   stop();
   stop = () => {};
   run = null;
+  silence(false);
   if (!id) return;
   const opened = await openRun(id);
   if (mine !== turn) return;
   run = opened;
-  stop = follow(id, (kind, facts) => told(opened, kind, facts).catch(problem));
+  stop = follow(id, {
+    told: (kind, facts) => told(opened, kind, facts).catch(problem),
+    lost: () => lookAgain(opened),
+    found: () => {
+      if (silence(false)) lookAgain(opened);
+    },
+  });
+}
+
+// What was not told meanwhile; or that the service is gone, or the run.
+async function lookAgain(about) {
+  try {
+    await told(about, "changed", {});
+  } catch (error) {
+    if (about !== run) return;
+    if (error.status === 404) nothing(error);
+    else silence(true);
+  }
 }
 
 async function told(about, kind, facts) {
@@ -120,8 +149,12 @@ async function told(about, kind, facts) {
   const revision = about.result?.revision;
   await about.refresh();
   if (about !== run) return;
+  if (asked().name !== shown) {
+    await show(); // it is done, or begun again
+    return;
+  }
   heading(asked().view);
-  if (about.result?.revision !== revision) await page?.changed();
+  if (about.info.state !== before || about.result?.revision !== revision) await page?.changed();
 }
 
 function heading(view) {

@@ -25,7 +25,7 @@ function cardParts(card, noun) {
         )
       : make("img", { class: "picture", alt: "" });
   card.append(
-    make("button", { type: "button", class: noun === "photo" ? "open" : "slices" }, pictures),
+    make("button", { type: "button", class: noun === "photo" ? "open" : "slices" }, pictures, make("span", { class: "no-picture" })),
     make(
       "span",
       { class: "level", "aria-hidden": "true" },
@@ -51,13 +51,32 @@ function heatSeen(card) {
   return heat === "always" || (heat === "hover" && (UNHOVERED.matches || card.matches(":hover, :focus-within")));
 }
 
+// Nothing is known of it but why: no picture, no score, no place in the order.
+function fillUnreadable(card, row) {
+  find(".no-picture", card).textContent = `Could not be read: ${row.reason}`;
+  find("button", card).setAttribute("aria-label", `${row.path} could not be read: ${row.reason}`);
+  for (const part of [".rank", ".score", ".said"]) find(part, card).textContent = "";
+  find(".families-of", card).replaceChildren();
+  showBadge(find(".call", card), null);
+  card.dataset.pid = row.pid;
+  delete card.dataset.call;
+  namePath(card, row);
+}
+
+function namePath(card, row) {
+  find(".path bdi", card).textContent = row.path;
+  find(".path", card).title = row.path;
+}
+
 // `row` is undefined until it has come. `resting`: the hand rests, so pictures are worth asking for.
 export function fillCard(card, row, run, noun, resting) {
   cardParts(card, noun);
   card.classList.toggle("waiting", !row);
+  card.classList.toggle("unreadable", Boolean(row) && row.status !== "ok");
   const images = findAll("img", card);
-  if (!row) {
+  if (row?.status !== "ok") {
     for (const image of images) image.removeAttribute("src");
+    if (row) fillUnreadable(card, row);
     return;
   }
   const { verdict } = run;
@@ -98,6 +117,5 @@ export function fillCard(card, row, run, noun, resting) {
       ]
     : [];
   find(".families-of", card).replaceChildren(...chips);
-  find(".path bdi", card).textContent = row.path;
-  find(".path", card).title = row.path;
+  namePath(card, row);
 }

@@ -13,6 +13,7 @@ export async function detectorPage(main, id) {
   const choose = make("button", { type: "button", class: "primary" }, "Choose a file");
   const drop = make("div", { class: "drop" }, make("p", {}, "Drop one photo or volume here, or ", choose), input);
   const shown = make("section", { class: "checked", "aria-live": "polite" });
+  document.title = `${detector.name}, a detector: blemish`;
   main.replaceChildren(
     make("h1", { class: "short" }, make("bdi", {}, detector.name)),
     make("p", { class: "lead" }, `${detector.meaning} Made ${moment(detector.created)}, ${bytes(detector.bytes)}.`),

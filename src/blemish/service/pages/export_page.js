@@ -2,7 +2,7 @@
 import { api, get, send } from "./api.js";
 import { go } from "./address.js";
 import { find, make } from "./dom.js";
-import { notice, tried } from "./notices.js";
+import { tried } from "./notices.js";
 import { moment } from "./words.js";
 
 const FILES = [
@@ -63,7 +63,6 @@ export function exportPage(main, run) {
       button.disabled = false;
       find(".told", form).textContent = "";
       if (!made) return;
-      notice(`The detector ${made.name} is ready.`);
       go({ run: null, view: null, detector: made.id });
     });
     return [

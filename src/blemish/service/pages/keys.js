@@ -32,6 +32,16 @@ const LISTED = [
     ],
   ],
   [
+    "Volume",
+    [
+      ["← → ↑ ↓", "left, right, front, back"],
+      ["Page up, down", "up, down"],
+      ["h", "the most unusual place"],
+      ["o", "heat"],
+      ["r", "the patient's left on the right"],
+    ],
+  ],
+  [
     "Families",
     [
       ["j  k", "next, previous family"],

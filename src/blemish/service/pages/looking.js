@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { go, state } from "./address.js";
 import { sentences } from "./calls.js";
-import { alone, find, make } from "./dom.js";
+import { alone, find } from "./dom.js";
 import { fresh } from "./fragments.js";
 import { barsOf } from "./histogram.js";
 import { tried } from "./notices.js";
@@ -11,6 +11,7 @@ import { photoViewOf } from "./photo_view.js";
 import { teachingOf } from "./teaching.js";
 import { placed } from "./threshold.js";
 import { fixed, interval, plural } from "./words.js";
+import { focusWord, yourWord } from "./your_word.js";
 
 const LONGEST = 1600; // pixels of the picture
 
@@ -89,50 +90,7 @@ export function lookingAt({ run, grid, said, itemOf, rowAt, next, total }) {
       high: shown.high,
       threshold: placed(verdict, verdict.stops[verdict.chosen].value),
     });
-    beside.replaceChildren(words(), ...placesOf(run, shown), comparedOf(run, shown), teachingOf(run, shown));
-  }
-
-  // A person's word
-
-  function words() {
-    const button = (call, text, key) => {
-      const each = make(
-        "button",
-        {
-          type: "button",
-          "data-say": call ?? "",
-          "aria-pressed": call ? String(shown.said === call) : null,
-          title: key,
-          disabled: call === null && !shown.said,
-        },
-        text,
-      );
-      each.addEventListener("click", () => mark(call));
-      return each;
-    };
-    const families = shown.families.map((number) => {
-      const link = make(
-        "a",
-        { class: "to-family", href: `#run=${run.id}&view=families&family=${number}` },
-        `family ${number}`,
-      );
-      return make("span", {}, link, " ");
-    });
-    return make(
-      "section",
-      { "aria-label": "Your word" },
-      make(
-        "div",
-        { class: "row say" },
-        button("defect", "Defect", "d"),
-        button("good", "Good", "g"),
-        button(null, "Undo", "u"),
-      ),
-      shown.said
-        ? make("p", { class: "muted said-of" }, `Said to be ${shown.said === "good" ? "good" : "defective"}.`)
-        : null,
-      families.length ? make("p", { class: "muted" }, "Member of ", ...families) : null,
-    );
+    beside.replaceChildren(yourWord(run, shown, mark), ...placesOf(run, shown), comparedOf(run, shown), teachingOf(run, shown));
   }
 
   async function mark(call) {
@@ -141,7 +99,7 @@ export function lookingAt({ run, grid, said, itemOf, rowAt, next, total }) {
     await said(row, call);
     shown.said = row.said;
     judge();
-    find(`[data-say="${call ?? "defect"}"]`, beside)?.focus();
+    focusWord(beside, call ?? "defect");
   }
 
   // Moving on
@@ -152,7 +110,7 @@ export function lookingAt({ run, grid, said, itemOf, rowAt, next, total }) {
     const mine = (target = from + by);
     const found = await next(mine);
     if (mine !== target) return; // somebody went on
-    if (found) go({ photo: found.pid }, true);
+    if (found?.status === "ok") go({ photo: found.pid }, true);
     else target = null;
   }
 
@@ -165,7 +123,7 @@ export function lookingAt({ run, grid, said, itemOf, rowAt, next, total }) {
     shown = detail;
     find(".heat", dialog).src = run.heat(shown.pid);
     judge();
-    if (focused !== undefined) find(`[data-say="${focused}"]`, beside)?.focus();
+    if (focused !== undefined) focusWord(beside, focused);
   }
 
   dialog.addEventListener("keydown", (event) => {

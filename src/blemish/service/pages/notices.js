@@ -17,8 +17,22 @@ export function problem(error) {
   place("problems", "alert").replaceChildren(line);
 }
 
-export function noProblem() {
+function noProblem() {
   for (const each of findAll(".problems")) each.replaceChildren();
+}
+
+// Nothing is told any more.
+export function quiet() {
+  for (const each of findAll(".notices, .problems")) each.replaceChildren();
+}
+
+// Whether the service answers is told as long as it does not, above an open dialog as well. Returns what was told before.
+export function silence(now) {
+  const line = find("#silence");
+  const before = line.matches(":popover-open");
+  if (now !== before) line.togglePopover();
+  document.documentElement.classList.toggle("silent", now);
+  return before;
 }
 
 // Where it is seen: an open dialog lies over everything else.

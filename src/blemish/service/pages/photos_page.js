@@ -4,7 +4,7 @@ import { fillCard, frameOf, TEXT } from "./card.js";
 import { find, make } from "./dom.js";
 import { gridOf } from "./grid.js";
 import { lookingAt } from "./looking.js";
-import { problem } from "./notices.js";
+import { notice, problem } from "./notices.js";
 import { rowsOf } from "./rows.js";
 import { say } from "./saying.js";
 import { countsOf, warningsOf } from "./standing.js";
@@ -101,9 +101,15 @@ export function photosPage(main, run) {
     grid.again();
   }
 
+  // Nothing can be seen of a file that is not, so nobody can say what it is.
+  function readable(row) {
+    if (row && row.status !== "ok") notice(`${row.path} could not be read: ${row.reason}.`);
+    return row?.status === "ok";
+  }
+
   async function mark(call) {
     const row = rows?.at(grid.at());
-    if (row) await saying(row, call);
+    if (readable(row)) await saying(row, call);
   }
 
   function follow() {
@@ -145,7 +151,7 @@ export function photosPage(main, run) {
 
   function open(item) {
     const row = rows?.at(item);
-    if (row) go({ photo: row.pid });
+    if (readable(row)) go({ photo: row.pid });
   }
 
   for (const kind of ["pointerover", "focusin"]) {

@@ -129,7 +129,7 @@ function show(card) {
     heat: find(".heat", source).getAttribute("src"),
     alt: picture.alt,
     aspect: source.style.getPropertyValue("--aspect"),
-    words: [score, ...details, `as scored: ${file}`].join("  ·  "),
+    words: [score, ...details, `as scored: ${file} in the run's folder`].join("  ·  "),
     position: card.dataset.position,
     first: visible[0] === card,
     last: visible.at(-1) === card,

@@ -3,18 +3,23 @@ import { hash } from "./address.js";
 import { api, get, send } from "./api.js";
 import { make } from "./dom.js";
 import { confirmed, tried } from "./notices.js";
-import { moment } from "./words.js";
+import { moment, plural } from "./words.js";
 
 const STATES = { queued: "waits", running: "is being scanned", done: "done", failed: "failed", cancelled: "stopped" };
 
-// `again()`: the list has changed.
-export function runsTable(known, again) {
+// `sizes`: of data sets, in files. `again()`: the list has changed.
+export function runsTable(known, sizes, again) {
   const rows = known.map((run) => {
     const question = `Remove the scan “${run.name}” and all that was decided about it? Uploaded photos go with it.`;
     const progress =
       run.state === "running" && run.total ? `: ${run.stage} ${Math.round((100 * run.done) / run.total)} %` : "";
     return [
-      make("td", {}, make("a", { href: hash({ run: run.id }), "data-key": run.id }, make("bdi", {}, run.name))),
+      make(
+        "td",
+        {},
+        make("a", { href: hash({ run: run.id }), "data-key": run.id }, make("bdi", {}, run.name)),
+        size(run, sizes.get(run.dataset)),
+      ),
       make("td", { class: "muted" }, moment(run.created)),
       make("td", { class: `state ${run.state}` }, STATES[run.state] + progress),
       make("td", { class: "words" }, { failed: run.error, done: run.message }[run.state] ?? ""),
@@ -41,6 +46,11 @@ export function detectorsTable(made, again) {
     ];
   });
   return table(["Detector", "Made", "Meaning", "For blemish check", ""], rows);
+}
+
+function size(run, count) {
+  const noun = run.kind === "volumes" ? "volume" : "photo";
+  return count ? make("span", { class: "muted size" }, plural(count, noun)) : null;
 }
 
 function table(names, rows) {

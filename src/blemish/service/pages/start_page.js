@@ -2,7 +2,8 @@
 import { get, send } from "./api.js";
 import { go } from "./address.js";
 import { find, make } from "./dom.js";
-import { notice, problem, tried } from "./notices.js";
+import { problem, tried } from "./notices.js";
+import { goOnWithout } from "./refused.js";
 import { folderChooser } from "./server_folders.js";
 import { settingsForm } from "./settings_form.js";
 import { detectorsTable, runsTable } from "./start_lists.js";
@@ -35,6 +36,7 @@ export async function startPage(main) {
   const chooseFiles = make("button", { type: "button" }, "Photos or a zip");
   const onServer = make("button", { type: "button", hidden: !limits.roots.length }, "A folder of the server");
   const progress = make("p", { class: "sending", role: "status" });
+  const refusals = make("div", { class: "refusals" });
   const drop = make(
     "section",
     { class: "drop", "aria-label": "New scan" },
@@ -48,6 +50,7 @@ export async function startPage(main) {
     folder,
     files,
     progress,
+    refusals,
   );
   const runs = make("div", { class: "runs" });
   const detectors = make("div", { class: "runs" });
@@ -62,34 +65,37 @@ export async function startPage(main) {
     ),
     drop,
     settings.element,
-    make("section", { "aria-labelledby": "runs-title" }, make("h2", { id: "runs-title" }, "Scans"), runs),
+    make("section", { "aria-labelledby": "runs-title" }, make("h2", { id: "runs-title", tabindex: -1 }, "Scans"), runs),
     make(
       "section",
       { "aria-labelledby": "detectors-title" },
-      make("h2", { id: "detectors-title" }, "Detectors"),
+      make("h2", { id: "detectors-title", tabindex: -1 }, "Detectors"),
       detectors,
     ),
   );
 
   async function take(given) {
+    if (drop.classList.contains("busy")) return;
     drop.classList.add("busy");
     const buttons = [chooseFolder, chooseFiles, onServer];
     for (const each of buttons) each.disabled = true;
     const told = (done, total) =>
       (progress.textContent = `Sending: ${Math.round((100 * done) / total)} % of ${bytes(total)}`);
+    refusals.replaceChildren();
     progress.textContent = "Looking at what was given…";
     const run = await tried(async () => {
       const { dataset, refused } = await sent(given, told);
-      if (!dataset.photos)
-        throw new Error(
-          `None of the files is a photo or a volume. ${refused[0] ? `${refused[0].path}: ${refused[0].reason}` : ""}`,
-        );
-      if (refused.length) notice(`${plural(refused.length, "file")} refused: ${refused[0].path}: ${refused[0].reason}`);
-      return start(dataset);
+      progress.textContent = "";
+      const decided = refused.length ? goOnWithout(refusals, refused, dataset.photos) : true;
+      if (dataset.photos && (await decided)) return start(dataset);
+      await send("DELETE", `datasets/${dataset.id}`);
+      if (decided === true) throw new Error("There is no photo and no volume in what was given.");
+      return null;
     });
     progress.textContent = "";
     drop.classList.remove("busy");
     for (const each of buttons) each.disabled = false;
+    if (!run && !closed && document.activeElement === document.body) chooseFolder.focus();
     if (run) go({ run: run.id });
   }
 
@@ -104,21 +110,23 @@ export async function startPage(main) {
     clearTimeout(timer);
     let found;
     try {
-      found = await Promise.all([get("runs"), get("detectors")]);
+      found = await Promise.all(["runs", "detectors", "datasets"].map((each) => get(each)));
     } catch (error) {
       problem(error);
       return;
     }
     if (closed) return;
-    const [known, made] = found;
+    const [known, made, given] = found;
+    const sizes = new Map(given.map(({ id, photos }) => [id, photos]));
     const focused = document.activeElement?.dataset?.key;
-    runs.replaceChildren(...(known.length ? [runsTable(known, list)] : [make("p", { class: "muted" }, "None yet.")]));
+    const title = find("h2", document.activeElement?.closest("section") ?? main); // for when what had the focus is removed
+    runs.replaceChildren(...(known.length ? [runsTable(known, sizes, list)] : [make("p", { class: "muted" }, "None yet.")]));
     detectors.replaceChildren(
       ...(made.length
         ? [detectorsTable(made, list)]
         : [make("p", { class: "muted" }, "None yet: a finished scan can be made into one, under Export.")]),
     );
-    if (focused) find(`[data-key="${focused}"]`, main)?.focus();
+    if (focused) (find(`[data-key="${focused}"]`, main) ?? title)?.focus();
     if (known.some(({ state }) => state === "queued" || state === "running")) timer = setTimeout(list, AGAIN_MS);
   }
 

@@ -7,6 +7,8 @@ import { notice, tried } from "./notices.js";
 import { countsOf, showCounts } from "./standing.js";
 import { colourBars, readyBars, thresholdOf } from "./threshold.js";
 
+const LEAST = 1e-4; // of the good ones: below, 0.01 % is all that is said
+
 export function verdictPage(main, run) {
   const noun = run.result.kind === "volumes" ? "volume" : "photo";
   let at = 0;
@@ -20,7 +22,7 @@ export function verdictPage(main, run) {
       ...["head", "mark", "tail"].map((part) => make("span", { class: part })),
     );
     const room = make(
-      "h1",
+      "p",
       { "aria-hidden": "true" },
       ...["head", "mark", "tail"].map((part) => make("span", { class: part })),
     );
@@ -123,9 +125,10 @@ export function verdictPage(main, run) {
 }
 
 function shareOf({ share, atLeast, falseAlarms }) {
-  const percent = (value) => `${Number((100 * value).toPrecision(2))} %`;
+  const percent = (value) => `${value < LEAST ? 0 : Number((100 * value).toPrecision(2))} %`;
+  const alarms = falseAlarms[0] < LEAST ? `fewer than 0.01 %` : `about ${percent(falseAlarms[0])}`;
   const defects = atLeast
     ? `At least ${percent(share[1])} are estimated to be defective; more may look like good ones.`
     : `About ${percent(share[0])} are estimated to be defective (90 % interval ${percent(share[1])} to ${percent(share[2])}).`;
-  return `${defects} At this run's threshold about ${percent(falseAlarms[0])} of the good ones are called blemished.`;
+  return `${defects} At this run's threshold ${alarms} of the good ones are called blemished.`;
 }

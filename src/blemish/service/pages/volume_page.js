@@ -1,11 +1,13 @@
 // The large view of a run's volume: three planes by NiiVue, which is loaded when the first one is opened.
 import { base64, get } from "./api.js";
 import { go, state } from "./address.js";
+import { showBadge } from "./calls.js";
 import { find, make } from "./dom.js";
 import { fresh } from "./fragments.js";
 import { problem, tried } from "./notices.js";
 import { volumeViewOf, webgl } from "./volume_view.js";
 import { fixed } from "./words.js";
+import { focusWord, yourWord } from "./your_word.js";
 
 let loaded = null;
 
@@ -22,10 +24,16 @@ function niivueLoaded() {
 }
 
 // As lookingAt of looking.js, for volumes.
-export function volumesLooked({ run, grid, itemOf, next, total }) {
+export function volumesLooked({ run, grid, said, itemOf, rowAt, next, total }) {
   const dialog = fresh("volume_view.html");
   const { colours, low, high } = run.result.colour_scale;
-  const view = volumeViewOf(dialog, { colours, low, high }, step);
+  const view = volumeViewOf(dialog, { colours, low, high }, step, {
+    d: () => mark("defect"),
+    g: () => mark("good"),
+    u: () => mark(null),
+  });
+  const place = make("div");
+  find(".controls", dialog).prepend(place);
   let shown = null; // the volume in detail
   let turn = 0;
 
@@ -55,6 +63,7 @@ export function volumesLooked({ run, grid, itemOf, next, total }) {
       return;
     }
     shown = detail;
+    word();
     const item = itemOf(detail);
     if (item !== null) grid.to(item, false);
     const { digits } = run.verdict;
@@ -78,11 +87,40 @@ export function volumesLooked({ run, grid, itemOf, next, total }) {
     });
   }
 
+  function word() {
+    place.replaceChildren(yourWord(run, shown, mark));
+  }
+
+  async function mark(call) {
+    const item = itemOf(shown);
+    const row = (item === null ? null : rowAt(item)) ?? shown;
+    const clicked = place.contains(document.activeElement);
+    const done = said(row, call);
+    shown.said = row.said; // at once: judging takes its time
+    word();
+    await done;
+    if (shown?.pid !== row.pid) return;
+    shown.said = row.said;
+    word();
+    if (clicked) focusWord(place, call ?? "defect");
+  }
+
+  async function changed() {
+    if (!shown || !dialog.open) return;
+    const detail = await tried(() => get(`runs/${run.id}/photos/${shown.pid}`));
+    if (!detail || detail.pid !== shown?.pid) return;
+    const focused = place.contains(document.activeElement) ? document.activeElement.dataset.say : undefined;
+    shown = detail;
+    showBadge(find("header .call", dialog), detail.verdict);
+    word();
+    if (focused !== undefined) focusWord(place, focused);
+  }
+
   async function step(by) {
     const item = shown && itemOf(shown);
     if (item === null) return;
     const found = await next(item + by);
-    if (found) go({ photo: found.pid }, true);
+    if (found?.status === "ok") go({ photo: found.pid }, true);
   }
 
   dialog.addEventListener("close", () => {
@@ -92,11 +130,9 @@ export function volumesLooked({ run, grid, itemOf, next, total }) {
     if (state().photo !== undefined) go({ photo: null }, true);
     if (item !== null) grid.to(item);
   });
-  find(".keys", dialog).append(", ", make("kbd", {}, "n"), " ", make("kbd", {}, "p"), " next, previous");
-
   return {
     follow,
-    changed: () => {},
+    changed,
     close: () => {
       turn += 1;
       dialog.remove();

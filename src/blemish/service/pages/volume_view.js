@@ -7,10 +7,10 @@ const LEVELS = 255;
 
 export const webgl = () => Boolean(document.createElement("canvas").getContext("webgl2"));
 
-// `dialog`: as in volume_view.html. `settings`: colours, low and high of the map. `step(by)`: the next volume is wanted.
+// `dialog`: as in volume_view.html. `settings`: colours, low and high of the map. `step(by)`: the next volume is wanted. `more`: keys of whoever opens.
 // Returns open(volume), for a volume's rank, total, path, score, interval, call, peak (mm), first, last, and `copies()`:
 // its small copy and its map's as NiiVue reads them, each asked for when it is opened.
-export function volumeViewOf(dialog, settings, step) {
+export function volumeViewOf(dialog, settings, step, more = {}) {
   const part = (selector) => find(selector, dialog);
   const canvas = part("canvas");
   const overlay = part(".overlay");
@@ -25,7 +25,8 @@ export function volumeViewOf(dialog, settings, step) {
       isResizeCanvas: true,
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.55, 0.8, 1, 0.45],
-      crosshairWidth: 0.5,
+      crosshairWidth: 0.4,
+      crosshairWidthUnit: "percent", // as thin on coarse volumes as on fine ones
       fontColor: [0.85, 0.85, 0.85, 1],
       dragAndDropEnabled: false,
       multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
@@ -137,8 +138,11 @@ export function volumeViewOf(dialog, settings, step) {
     o: () => overlay.click(),
     r: () => part(".radiological").click(),
     h: hottest,
+    j: () => step(1),
+    k: () => step(-1),
     n: () => step(1),
     p: () => step(-1),
+    ...more,
   };
 
   function move(right, anterior, superior) {
