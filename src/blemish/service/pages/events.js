@@ -1,6 +1,5 @@
-// What the service tells of a run while it is looked at: progress, state, changes by whomever. Where the connection
-// breaks, the run is asked for, since an event may have been missed; browsers connect again, unless they were refused.
-import { api, get } from "./api.js";
+// What the service tells of a run while it is looked at: progress, state, changes by whomever.
+import { api } from "./api.js";
 
 const AGAIN_MS = 3000; // after an answer that was no stream; a connection that is lost browsers make again themselves
 
@@ -8,7 +7,6 @@ const AGAIN_MS = 3000; // after an answer that was no stream; a connection that 
 export function follow(run, { told, lost, found }) {
   let source = null;
   let timer = 0;
-  let stopped = false;
 
   function connect() {
     source = new EventSource(api(`runs/${run}/events`));
@@ -16,24 +14,14 @@ export function follow(run, { told, lost, found }) {
       source.addEventListener(kind, (event) => told(kind, JSON.parse(event.data)));
     }
     source.addEventListener("open", found);
-    source.addEventListener("error", ask);
-  }
-
-  async function ask() {
-    if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, AGAIN_MS);
-    const info = await get(`runs/${run}`).catch(() => null); // it may be away as well
-    if (stopped) return;
-    if (!info) {
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, AGAIN_MS);
       lost();
-      return;
-    }
-    told("state", { state: info.state, error: info.error });
-    if (info.state === "done") told("changed", {});
+    });
   }
 
   connect();
   return () => {
-    stopped = true;
     clearTimeout(timer);
     source.close();
   };
