@@ -131,8 +131,9 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _end_with_parent() -> None:
-    """A scan that nobody waits for would be in the way of the next one."""
-    while sys.stdin.buffer.read(1024):
+    """A scan that nobody waits for would be in the way of the next one. Read without a buffer, whose lock this thread
+    would hold when the interpreter ends, which then aborts."""
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)
 
