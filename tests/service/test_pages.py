@@ -369,7 +369,7 @@ def test_a_folder_that_is_dropped_and_a_scan_that_fails(opened: Open, tmp_path: 
         hand.send("Input.dispatchDragEvent", {"type": kind, **place, "data": dragged})
     expect(page.locator("h1")).to_have_text("The scan failed")
     expect(page.locator(".where-am-i")).to_have_text("too few")
-    expect(page.locator("main").get_by_role("alert")).to_contain_text("2 readable photos")
+    expect(page.locator("main").get_by_role("alert")).to_contain_text("2 readable photos in 'too few'")
     expect(page.get_by_role("button", name="Try again")).to_be_focused()
     page.locator(".home").click()
     page.get_by_role("button", name="Remove the scan of too few").click()

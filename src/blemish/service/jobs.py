@@ -133,6 +133,7 @@ class Jobs:
     async def _scan(self, run: Facts) -> None:
         live = self.live[run["id"]] = Live()
         self._events.tell(run["id"], "state", state="running", error="")
+        dataset = None
         try:
             dataset = await asyncio.to_thread(self._store.find, "datasets", run["dataset"])
             if dataset is None:
@@ -160,7 +161,10 @@ class Jobs:
             done = await self._process(job, heard, run["id"])
             state = {"state": "done", "error": "", "message": _text(done["sentence"])}
         except (InputError, RunError, OSError) as error:
-            state = {"state": "failed", "error": _text(str(error)), "message": _text(live.message)}
+            told = str(error)
+            if dataset is not None:  # where uploads lie on the server helps nobody
+                told = told.replace(dataset["path"], dataset["name"])
+            state = {"state": "failed", "error": _text(told), "message": _text(live.message)}
         except SQLAlchemyError:
             raise
         except Exception as error:  # such as a damaged row: this scan fails, the next one is begun
